@@ -1,0 +1,6 @@
+//! Plays media from a BitTorrent swarm while it downloads.
+
+pub mod rate;
+pub mod time;
+
+pub mod wire;
