@@ -4,3 +4,5 @@ pub mod rate;
 pub mod time;
 
 pub mod wire;
+
+pub mod metainfo;

@@ -1,0 +1,13 @@
+//! Floor 1: what a torrent is.
+
+pub mod bitfield;
+pub mod create;
+mod files;
+pub mod geometry;
+pub mod layout;
+pub mod path;
+pub mod playtime;
+pub mod text;
+pub mod torrent;
+pub mod trackers;
+pub mod tstream;
