@@ -6,3 +6,5 @@ pub mod time;
 pub mod wire;
 
 pub mod metainfo;
+
+pub mod discovery;
