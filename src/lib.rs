@@ -8,3 +8,4 @@ pub mod wire;
 pub mod metainfo;
 
 pub mod discovery;
+pub mod store;
