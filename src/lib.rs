@@ -9,3 +9,5 @@ pub mod metainfo;
 
 pub mod discovery;
 pub mod store;
+pub mod stream;
+pub mod swarm;

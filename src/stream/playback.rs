@@ -1,0 +1,528 @@
+//! One reader of the torrent: where it is, what it needs by when, and whether its player may run.
+//!
+//! *Reads are not the playhead.* Demuxers jump to an index at the end and back. A read is urgent for its own
+//! pieces; the window moves only when reading goes on in order, or after a flush (a seek).
+//!
+//! *Starving*: a read waits, and what is buffered behind the player's clock is nearly used up. Until the
+//! [start rule](super::start) is met (again), the player is told percentages, and 100 exactly once at the end of
+//! each episode; where nothing ever has to be waited for, nothing is told.
+
+use std::ops::Range;
+
+use super::bitrate::{Bitrate, READ_AHEAD};
+use super::clock::PlayClock;
+use super::start::{Buffer, Media, Supply, readiness};
+use crate::rate::ByteRate;
+use crate::time::{Duration, Instant};
+
+/// The high set reaches this far behind the playhead (Give-to-Get's h).
+const HIGH: Duration = Duration::from_secs(10);
+/// The mid set ends at this multiple of h (Give-to-Get's µ).
+const MID_FACTOR: u64 = 4;
+/// Least bytes in the high set, and what it is while the bitrate is unknown.
+const MIN_HIGH: u64 = 1 << 20;
+const UNKNOWN_HIGH: u64 = 8 << 20;
+/// A waiting read starves the player when less media than this is left before it.
+const STARVING: Duration = Duration::from_millis(400);
+/// ... or, where media time cannot be told, when it has waited so long.
+const STARVING_WAIT: Duration = Duration::from_millis(300);
+/// A player that was not held up for so long is in a steady state: byte and media position are tied anew.
+const STEADY: Duration = Duration::from_secs(2);
+/// A flush that no read has followed for so long ends the episode that it came into: who goes to the very end
+/// reads nothing, and would wait for ever.
+const NOTHING_READ: Duration = Duration::from_secs(1);
+/// A gap in reading up to here is still reading in order (demuxers skip atoms they do not need).
+const SKIP: u64 = 64 * 1024;
+
+/// The parts of the torrent that a reader wants, most urgent first. Byte ranges of the torrent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sets {
+    /// What a read waits for.
+    pub urgent: Range<u64>,
+    /// In order.
+    pub high: Range<u64>,
+    /// Rarest first.
+    pub mid: Range<u64>,
+}
+
+/// Something to tell the application.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Buffering {
+    /// 0..=99, or 100 to end the episode.
+    pub percent: u8,
+    /// Media in the buffer.
+    pub level: Option<Duration>,
+    /// Time until 100.
+    pub left: Option<Duration>,
+}
+
+/// Figures over a reader's life.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Times the player starved after it had started.
+    pub stalls: u64,
+    /// Time it spent so.
+    pub stall_time: Duration,
+    /// From opening to the first start.
+    pub start_up: Option<Duration>,
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for the start rule since then; the application was told this percentage.
+    Filling { since: Instant, told: Option<u8>, stall: bool },
+    /// The player may run.
+    Running,
+}
+
+/// One reader.
+#[derive(Debug)]
+pub struct Playback {
+    file: Range<u64>,
+    start_buffer: Duration,
+    bitrate: Bitrate,
+    clock: PlayClock,
+    opened: Instant,
+    /// Where reading goes on in order.
+    playhead: u64,
+    /// Everything from the playhead to here is verified.
+    contiguous: u64,
+    /// What was read in order ends here. Reads of what is there need not all be told.
+    read_to: u64,
+    /// End of a read that jumped; a read that goes on there moves the playhead.
+    jumped: Option<u64>,
+    /// The next read is the new place, wherever it is, since this flush.
+    flushed: Option<Instant>,
+    /// The application was told so much in this episode and at this place: less would look like a mistake.
+    floor: u8,
+    waiting: Option<(Range<u64>, Instant)>,
+    /// When a read last had to wait.
+    held_up: Instant,
+    /// This byte is shown at this time of the player's clock.
+    anchor: (u64, Duration),
+    phase: Phase,
+    tally: Tally,
+}
+
+impl Playback {
+    /// A reader of the bytes `file` of the torrent that starts at its beginning.
+    pub fn new(now: Instant, file: Range<u64>, bitrate: Option<u64>, start_buffer: Duration) -> Self {
+        Self {
+            playhead: file.start,
+            contiguous: file.start,
+            read_to: file.start,
+            anchor: (file.start, Duration::ZERO),
+            file,
+            start_buffer,
+            bitrate: Bitrate::new(bitrate),
+            clock: PlayClock::default(),
+            opened: now,
+            jumped: None,
+            flushed: Some(now),
+            floor: 0,
+            waiting: None,
+            held_up: now,
+            phase: Phase::Filling { since: now, told: None, stall: false },
+            tally: Tally::default(),
+        }
+    }
+
+    /// The bytes it may read.
+    pub const fn file(&self) -> &Range<u64> {
+        &self.file
+    }
+
+    /// It reads these bytes now; `there`: they are all verified. Gives `true` when it begins or goes somewhere
+    /// else, so that requests for other places stand in the way.
+    pub fn read(&mut self, now: Instant, range: Range<u64>, there: bool) -> bool {
+        let fresh = self.flushed.take().is_some();
+        let place = self.place(&range, fresh);
+        let moved = fresh || place == Place::Elsewhere;
+        if fresh {
+            self.anchor = (range.start, Duration::ZERO);
+            self.read_to = range.start;
+        }
+        match place {
+            Place::InOrder => {
+                self.bitrate.consumed(now, range.end.saturating_sub(self.read_to));
+                self.read_to = self.read_to.max(range.end);
+                self.playhead = self.playhead.max(range.start);
+                self.jumped = None;
+                self.tie(now, range.start);
+            }
+            Place::Elsewhere => self.start_at(now, range.start, fresh),
+            Place::Aside => self.jumped = Some(range.end),
+        }
+        self.contiguous = self.contiguous.max(self.playhead);
+        if there {
+            self.waiting = None;
+        } else {
+            self.held_up = now;
+            self.waiting = Some((range, now));
+        }
+        moved
+    }
+
+    /// A flushing seek: the next read is the new place.
+    pub fn flush(&mut self, now: Instant) {
+        self.flushed = Some(now);
+        self.floor = 0;
+        self.jumped = None;
+        self.waiting = None;
+        self.clock.reset(now);
+        self.bitrate.reset();
+        if self.phase == Phase::Running {
+            self.phase = Phase::Filling { since: now, told: None, stall: false };
+        }
+    }
+
+    /// The application plays or pauses.
+    pub fn set_playing(&mut self, now: Instant, playing: bool) {
+        self.clock.set_playing(now, playing);
+    }
+
+    /// A sink shows media of this running time.
+    pub fn shown(&mut self, now: Instant, media: Duration) {
+        // What a sink said before it was flushed counts from another zero.
+        if self.flushed.is_none() {
+            self.clock.report(now, media);
+        }
+    }
+
+    /// Verified bytes have come: `first_missing(from)` is the first byte at or behind `from` that is not there.
+    pub fn refresh(&mut self, first_missing: impl Fn(u64) -> u64) {
+        self.contiguous = first_missing(self.contiguous).min(self.file.end).max(self.playhead);
+        if let Some((range, _)) = &self.waiting
+            && first_missing(range.start) >= range.end
+        {
+            self.waiting = None;
+        }
+    }
+
+    /// What it wants, up to the byte where what may be kept for it ends.
+    pub fn sets(&self, now: Instant, reach: u64) -> Sets {
+        let demand = self.bitrate.demand(now);
+        let high = demand.map_or(UNKNOWN_HIGH, |d| d.saturating_mul(HIGH.as_secs()).max(MIN_HIGH));
+        let end = |bytes: u64| self.playhead.saturating_add(bytes).min(self.file.end).min(reach);
+        let (high, mid) = (end(high), end(high.saturating_mul(MID_FACTOR)));
+        Sets { urgent: self.waits_for(), high: self.playhead..high, mid: high..mid }
+    }
+
+    /// Time until the player needs one of these bytes: zero for what a read waits for, none when it cannot be
+    /// told or they are not needed.
+    pub fn due(&self, now: Instant, bytes: &Range<u64>) -> Option<Duration> {
+        let waits = |(waiting, _): &(Range<u64>, _)| waiting.start < bytes.end && bytes.start < waiting.end;
+        if self.waiting.as_ref().is_some_and(waits) {
+            return Some(Duration::ZERO);
+        }
+        let byte = bytes.start.max(self.playhead);
+        if byte >= bytes.end || byte >= self.file.end {
+            return None;
+        }
+        let ahead = self.bitrate.time_of(byte - self.playhead)?;
+        let running = self.phase == Phase::Running;
+        Some(if running { self.lead_at(now, byte).unwrap_or(ahead).min(ahead) } else { ahead })
+    }
+
+    /// Bytes/s at which the reader may take what comes, where known.
+    pub fn demand(&self, now: Instant) -> Option<u64> {
+        self.bitrate.demand(now)
+    }
+
+    /// Bytes/s of media, where known.
+    pub fn media_rate(&self) -> Option<u64> {
+        self.bitrate.media()
+    }
+
+    /// The first byte behind the playhead that is not there.
+    pub const fn first_missing(&self) -> u64 {
+        self.contiguous
+    }
+
+    /// Where reading goes on.
+    pub const fn playhead(&self) -> u64 {
+        self.playhead
+    }
+
+    /// What a read waits for; empty when none does.
+    pub fn waits_for(&self) -> Range<u64> {
+        self.waiting.as_ref().map(|(range, _)| range.clone()).unwrap_or_default()
+    }
+
+    /// Whether it waits for the start rule (and `supply.left` has to be known).
+    pub fn is_filling(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    /// Whether a read waits.
+    pub const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Looks at the clock: may the player start, does it starve? Gives what the application has to be told.
+    pub fn tick(&mut self, now: Instant, supply: Supply) -> Option<Buffering> {
+        if let Some(flushed) = self.flushed {
+            return self.rest(now - flushed);
+        }
+        if self.clock.is_playing() {
+            self.bitrate.shown(self.clock.at(now));
+        }
+        match self.phase {
+            Phase::Running if self.starves(now) => {
+                self.tally.stalls += 1;
+                self.phase = Phase::Filling { since: now, told: None, stall: true };
+                self.fill(now, supply)
+            }
+            Phase::Running => None,
+            Phase::Filling { .. } => self.fill(now, supply),
+        }
+    }
+
+    /// Figures for statistics: buffered bytes, buffered media, stalls and start-up.
+    pub fn tally(&self, now: Instant) -> (u64, Option<Duration>, Tally) {
+        let bytes = self.contiguous - self.playhead;
+        let mut tally = self.tally;
+        if let Phase::Filling { since, stall: true, .. } = self.phase {
+            tally.stall_time += now - since;
+        }
+        (bytes, self.bitrate.time_of(bytes), tally)
+    }
+
+    fn place(&self, range: &Range<u64>, fresh: bool) -> Place {
+        let onward = |from: u64| (from..from.saturating_add(SKIP)).contains(&range.start);
+        if fresh {
+            return if range.start == self.playhead { Place::InOrder } else { Place::Elsewhere };
+        }
+        if (self.playhead..=self.contiguous.saturating_add(SKIP)).contains(&range.start) {
+            return Place::InOrder;
+        }
+        if self.jumped.is_some_and(onward) { Place::Elsewhere } else { Place::Aside }
+    }
+
+    fn start_at(&mut self, now: Instant, byte: u64, fresh: bool) {
+        self.playhead = byte;
+        self.contiguous = byte;
+        self.read_to = byte;
+        self.jumped = None;
+        if !fresh {
+            self.anchor = (byte, self.clock.at(now));
+        }
+    }
+
+    /// Media time left before the player needs `byte`, by the byte position tied to its clock.
+    fn lead_at(&self, now: Instant, byte: u64) -> Option<Duration> {
+        let (anchor, shown) = self.anchor;
+        let ahead = self.bitrate.time_of(byte.saturating_sub(anchor))?;
+        Some((shown + ahead).saturating_sub(self.clock.at(now)))
+    }
+
+    fn starves(&self, now: Instant) -> bool {
+        let Some((range, since)) = &self.waiting else { return false };
+        if !self.clock.is_playing() {
+            return false;
+        }
+        match self.lead_at(now, range.start.max(self.contiguous)) {
+            Some(lead) => lead < STARVING,
+            None => now - *since > STARVING_WAIT,
+        }
+    }
+
+    /// In steady play the reader asks for more when it has room: it is then a known time ahead of the clock,
+    /// whatever the momentary bitrate.
+    fn tie(&mut self, now: Instant, byte: u64) {
+        let steady = self.phase == Phase::Running && now - self.held_up > STEADY;
+        if steady && self.clock.is_playing() {
+            self.anchor = (byte, self.clock.at(now) + READ_AHEAD);
+        }
+    }
+
+    /// Nothing was read since the flush: nobody waits.
+    fn rest(&mut self, time: Duration) -> Option<Buffering> {
+        let Phase::Filling { told, .. } = &mut self.phase else { return None };
+        if time < NOTHING_READ {
+            return None;
+        }
+        told.take().map(|_| self.buffering(100, Some(Duration::ZERO)))
+    }
+
+    fn fill(&mut self, now: Instant, supply: Supply) -> Option<Buffering> {
+        let Phase::Filling { since, told, stall } = self.phase else { return None };
+        let (percent, left) = self.progress(now, supply);
+        if percent == 100 {
+            (self.phase, self.floor) = (Phase::Running, 0);
+            if stall {
+                self.tally.stall_time += now - since;
+            } else if self.tally.start_up.is_none() {
+                self.tally.start_up = Some(now - self.opened);
+            }
+            self.held_up = now;
+            return told.map(|_| self.buffering(100, Some(Duration::ZERO)));
+        }
+        let percent = percent.max(self.floor);
+        self.floor = percent;
+        if told == Some(percent) {
+            return None;
+        }
+        self.phase = Phase::Filling { since, told: Some(percent), stall };
+        Some(self.buffering(percent, left))
+    }
+
+    fn buffering(&self, percent: u8, left: Option<Duration>) -> Buffering {
+        Buffering { percent, level: self.bitrate.time_of(self.contiguous - self.playhead), left }
+    }
+
+    /// How near the start rule is: percent, and the time that is left where it can be told.
+    fn progress(&self, now: Instant, supply: Supply) -> (u8, Option<Duration>) {
+        if self.contiguous >= self.file.end.min(supply.reach) {
+            return (100, Some(Duration::ZERO));
+        }
+        let media = || {
+            Some(Media {
+                there: self.lead_at(now, self.contiguous)?,
+                rest: self.lead_at(now, self.file.end)?,
+                wanted: self.start_buffer,
+                bitrate: ByteRate(self.bitrate.media()?),
+            })
+        };
+        readiness(Buffer { bytes: self.contiguous - self.playhead, media: media() }, supply)
+    }
+}
+
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Where reading goes on.
+    InOrder,
+    /// The reader has moved.
+    Elsewhere,
+    /// A look somewhere else; reading may come back.
+    Aside,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    /// A film of a minute at 1 MiB/s.
+    fn film() -> Playback {
+        Playback::new(at(0), 0..60 * MIB, Some(MIB), Duration::from_secs(2))
+    }
+
+    /// Bytes come in at `rate` and everything up to `have` is there.
+    fn tick(playback: &mut Playback, now: Instant, rate: u64, have: u64) -> Option<u8> {
+        playback.refresh(|from| from.max(have));
+        let supply = Supply { rate: ByteRate(rate), left: 60 * MIB - have, next: 0, reach: u64::MAX };
+        playback.tick(now, supply).map(|told| told.percent)
+    }
+
+    #[test]
+    fn enough_speed_starts_with_the_start_buffer() {
+        let mut playback = film();
+        playback.read(at(0), 0..1000, false);
+        assert_eq!(tick(&mut playback, at(100), 2 * MIB, MIB), Some(50));
+        assert_eq!(tick(&mut playback, at(200), 2 * MIB, 2 * MIB - 1), Some(99));
+        assert_eq!(tick(&mut playback, at(300), 2 * MIB, 2 * MIB), Some(100));
+        assert_eq!(tick(&mut playback, at(400), 2 * MIB, 2 * MIB), None);
+    }
+
+    #[test]
+    fn what_the_demuxer_has_taken_already_counts_as_buffered() {
+        let mut playback = film();
+        playback.read(at(0), 0..1000, true);
+        playback.refresh(|from| from.max(2 * MIB));
+        playback.read(at(0), MIB - 1000..MIB, true);
+        assert_eq!(
+            tick(&mut playback, at(300), 2 * MIB, 2 * MIB),
+            None,
+            "never told, so nothing to take back"
+        );
+        assert!(!playback.is_filling());
+    }
+
+    #[test]
+    fn too_little_speed_waits_until_the_rest_comes_in_time() {
+        let mut playback = film();
+        playback.read(at(0), 0..1000, false);
+        // At 0.8 x bitrate, 60 x 0.95 x 0.8 = 45.6 MiB come while it plays: 14.4 have to be there.
+        assert!(tick(&mut playback, at(100), MIB * 8 / 10, 14 * MIB).is_some_and(|p| p < 100));
+        assert_eq!(tick(&mut playback, at(200), MIB * 8 / 10, 31 * MIB / 2), Some(100));
+    }
+
+    #[test]
+    fn where_no_more_may_be_kept_it_starts_with_what_is_there() {
+        let mut playback = film();
+        playback.read(at(0), 0..1000, false);
+        playback.refresh(|from| from.max(10 * MIB));
+        let supply = Supply { rate: ByteRate(MIB / 10), left: 50 * MIB, next: MIB, reach: 10 * MIB };
+        playback.tick(at(100), supply);
+        assert!(!playback.is_filling());
+    }
+
+    #[test]
+    fn a_read_that_waits_while_media_runs_out_is_one_stall_until_100() {
+        let mut playback = film();
+        playback.read(at(0), 0..1000, false);
+        playback.set_playing(at(0), false);
+        tick(&mut playback, at(0), 2 * MIB, MIB);
+        assert_eq!(tick(&mut playback, at(0), 2 * MIB, 2 * MIB), Some(100));
+        playback.set_playing(at(0), true);
+        playback.read(at(1_000), 2 * MIB..2 * MIB + 1000, false);
+        assert_eq!(tick(&mut playback, at(1_500), MIB / 2, 2 * MIB), None, "half a second is left");
+        assert_eq!(tick(&mut playback, at(1_700), MIB / 2, 2 * MIB), Some(15));
+        playback.set_playing(at(1_700), false);
+        assert_eq!(tick(&mut playback, at(2_000), MIB / 2, 2 * MIB), None, "nothing new to tell");
+        assert_eq!(tick(&mut playback, at(5_000), 2 * MIB, 4 * MIB), Some(100));
+        let (.., tally) = playback.tally(at(6_000));
+        assert_eq!((tally.stalls, tally.stall_time), (1, Duration::from_millis(3_300)));
+        assert_eq!(tally.start_up, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn told_once_a_piece_is_enough_to_learn_the_bitrate() {
+        let mut playback = Playback::new(at(0), 0..60 * MIB, None, Duration::from_secs(2));
+        playback.refresh(|_| 60 * MIB);
+        playback.set_playing(at(0), true);
+        for second in 0..10 {
+            // One second ahead of what is shown; of each MiB only the first bytes are told.
+            playback.read(at(second * 1_000), second * MIB..second * MIB + 4_096, true);
+            playback.shown(at(second * 1_000), Duration::from_secs(second));
+            tick(&mut playback, at(second * 1_000), MIB, 60 * MIB);
+        }
+        let rate = playback.media_rate().unwrap();
+        assert!((MIB * 8 / 10..MIB * 11 / 10).contains(&rate), "{rate}");
+    }
+
+    #[test]
+    fn a_look_at_the_index_does_not_move_the_window_and_reading_on_there_does() {
+        let mut playback = film();
+        assert!(playback.read(at(0), 0..1000, true), "the first read says where it begins");
+        assert!(!playback.read(at(1), 50 * MIB..50 * MIB + 100, false));
+        assert_eq!(
+            (playback.playhead(), playback.sets(at(1), u64::MAX).urgent),
+            (0, 50 * MIB..50 * MIB + 100)
+        );
+        assert!(!playback.read(at(2), 1000..2000, true), "back in order");
+        assert!(!playback.read(at(3), 50 * MIB..50 * MIB + 100, true));
+        assert!(playback.read(at(4), 50 * MIB + 100..50 * MIB + 300, true));
+        assert_eq!(playback.playhead(), 50 * MIB + 100);
+    }
+
+    #[test]
+    fn a_seek_moves_the_window_with_the_next_read() {
+        let mut playback = film();
+        playback.read(at(0), 0..1000, true);
+        playback.flush(at(10));
+        assert!(playback.read(at(11), 30 * MIB..30 * MIB + 10, false));
+        let sets = playback.sets(at(11), u64::MAX);
+        assert_eq!((sets.high.start, sets.high.end), (30 * MIB, 40 * MIB));
+        assert_eq!((sets.mid.start, sets.mid.end), (40 * MIB, 60 * MIB));
+        assert_eq!(playback.due(at(11), &(29 * MIB..31 * MIB)), Some(Duration::ZERO));
+        assert_eq!(playback.due(at(11), &(31 * MIB..32 * MIB)), Some(Duration::from_secs(1)));
+        assert_eq!(playback.due(at(11), &(10 * MIB..11 * MIB)), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! What the engine knows of one connected peer.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use smallvec::SmallVec;
+
+use super::Direction;
+use super::event::PeerStats;
+use super::pipeline::Pipeline;
+use crate::metainfo::bitfield::Bitfield;
+use crate::metainfo::geometry::{Block, Geometry, PieceIndex};
+use crate::rate::RateMeter;
+use crate::time::{Duration, Instant};
+use crate::wire::handshake::Hello;
+
+/// Most pieces that a peer may allow us while it chokes us (BEP 6 suggests ten).
+const MAX_ALLOWED_FAST: usize = 32;
+/// A piece that a peer refused is not asked from it again for this time.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// ... and one that it passed over, for this.
+const WITHHOLDING: Duration = Duration::from_secs(30);
+/// Most refusals remembered of a peer.
+const MAX_REFUSED: usize = 64;
+/// Rates for ranking look back so far.
+const RANK_WINDOW: Duration = Duration::from_secs(20);
+
+/// What goes out to a peer.
+#[derive(Debug)]
+pub struct Uploads {
+    /// Blocks that it asked for, in order.
+    pub queue: VecDeque<Block>,
+    /// Blocks that workers read for it.
+    pub reading: SmallVec<[Block; 8]>,
+    /// Requests turned down since a block last went out.
+    pub turned_down: u32,
+    /// Payload bytes handed to its connection and not yet taken by the network.
+    pub unsent: u64,
+    /// Payload sent.
+    pub rate: RateMeter,
+}
+
+impl Uploads {
+    /// Payload that is being read or waits in the connection.
+    pub fn waiting(&self) -> u64 {
+        self.unsent + self.reading.iter().map(|b| u64::from(b.length)).sum::<u64>()
+    }
+}
+
+/// One connected peer.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it is.
+    pub addr: SocketAddr,
+    /// Who called.
+    pub direction: Direction,
+    /// What its handshake said.
+    pub hello: Hello,
+    /// Client name of the extension handshake, a stranger's text.
+    pub client: Option<String>,
+    /// The pieces that it has.
+    pub has: Bitfield,
+    /// It has said which pieces it has (only allowed as the first message).
+    pub spoken: bool,
+    /// It will not answer our requests.
+    pub choking_us: bool,
+    /// It wants something from us.
+    pub interested_in_us: bool,
+    /// We do not answer its requests.
+    pub choked: bool,
+    /// It knows that we want something.
+    pub interesting: bool,
+    /// Pieces that it gives even while choking.
+    pub allowed_fast: SmallVec<[PieceIndex; 8]>,
+    /// Pieces of which it refused or withheld a block, and until when they are not asked from it.
+    refused: SmallVec<[(PieceIndex, Instant); 4]>,
+    /// Our requests.
+    pub pipeline: Pipeline,
+    /// Its requests.
+    pub uploads: Uploads,
+    /// Payload received.
+    pub given: RateMeter,
+    /// Blocks that nobody had asked for, less one for each that somebody had.
+    pub useless: u32,
+    /// It gave at least one block, or took one.
+    pub of_use: bool,
+    /// When it came.
+    pub since: Instant,
+    /// When we last sent anything, for keep-alives.
+    pub last_sent: Instant,
+    /// When it last said anything.
+    pub last_heard: Instant,
+}
+
+impl Peer {
+    /// A peer that has just shaken hands.
+    pub fn new(
+        now: Instant,
+        addr: SocketAddr,
+        direction: Direction,
+        hello: Hello,
+        geometry: &Geometry,
+    ) -> Self {
+        Self {
+            addr,
+            direction,
+            hello,
+            client: None,
+            has: Bitfield::empty(geometry),
+            spoken: false,
+            choking_us: true,
+            interested_in_us: false,
+            choked: true,
+            interesting: false,
+            allowed_fast: SmallVec::new(),
+            refused: SmallVec::new(),
+            pipeline: Pipeline::default(),
+            uploads: Uploads {
+                queue: VecDeque::new(),
+                reading: SmallVec::new(),
+                turned_down: 0,
+                unsent: 0,
+                rate: RateMeter::new(RANK_WINDOW),
+            },
+            given: RateMeter::new(RANK_WINDOW),
+            useless: 0,
+            of_use: false,
+            since: now,
+            last_sent: now,
+            last_heard: now,
+        }
+    }
+
+    /// Whether this piece may be asked from it now.
+    pub fn serves(&self, piece: PieceIndex) -> bool {
+        self.has.has(piece)
+            && (!self.choking_us || self.allowed_fast.contains(&piece))
+            && !self.refused.iter().any(|(refused, _)| *refused == piece)
+    }
+
+    /// It refused a block of this piece: it will again, if asked at once.
+    pub fn refuses(&mut self, now: Instant, piece: PieceIndex) {
+        self.allowed_fast.retain(|allowed| *allowed != piece);
+        self.avoid(piece, now + REFUSAL);
+    }
+
+    /// It answers, but passed over a block of this piece: somebody else is to give it.
+    pub fn withholds(&mut self, now: Instant, piece: PieceIndex) {
+        self.avoid(piece, now + WITHHOLDING);
+    }
+
+    fn avoid(&mut self, piece: PieceIndex, until: Instant) {
+        if self.refused.iter().any(|(refused, _)| *refused == piece) {
+            return;
+        }
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.remove(0);
+        }
+        self.refused.push((piece, until));
+    }
+
+    /// Refusals of a while ago do not count any more.
+    pub fn forgive(&mut self, now: Instant) {
+        self.refused.retain(|(_, until)| now < *until);
+    }
+
+    /// Whether anything may be asked from it now.
+    pub fn serves_anything(&self) -> bool {
+        !self.choking_us || !self.allowed_fast.is_empty()
+    }
+
+    /// It gives this piece even while choking (BEP 6).
+    pub fn allow(&mut self, piece: PieceIndex) {
+        if self.allowed_fast.len() < MAX_ALLOWED_FAST && !self.allowed_fast.contains(&piece) {
+            self.allowed_fast.push(piece);
+        }
+    }
+
+    /// Its figures.
+    pub fn stats(&self, now: Instant) -> PeerStats {
+        PeerStats {
+            addr: self.addr,
+            client: self.client.clone(),
+            pieces: self.has.count(),
+            download_rate: self.given.rate(now),
+            upload_rate: self.uploads.rate.rate(now),
+            choking: self.choking_us,
+            choked: self.choked,
+            requests: self.pipeline.len(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Which block next from this peer: the three Give-to-Get sets.
+//!
+//! 1. *urgent*: what a reader waits for, in order;
+//! 2. *high*: behind the playhead, in order. A peer that is slower than the best one starts looking where it can
+//!    deliver in time, so that it does not sit on the block that is needed next ([`Reach`]);
+//! 3. *mid*: rarest first; 4. *low*: rarest first over whatever else is wanted.
+//!
+//! Several readers: what one waits for goes before what others want next, and these take turns. Within mid and
+//! low, pieces that were begun are finished first. Ties go to the seeded RNG.
+
+use std::ops::Range;
+
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+use rand_pcg::Pcg64;
+
+use super::PeerKey;
+use super::peer::Peer;
+use super::pieces::{Pieces, Status};
+use crate::metainfo::geometry::{Block, Geometry, PieceIndex};
+use crate::stream::playback::Sets;
+use crate::time::{Duration, Instant};
+
+/// The order of rarity over everything is computed anew at most this often.
+const RARITY_AGE: Duration = Duration::from_secs(2);
+
+/// A run of pieces taken in order; `open` skips those that have nothing to ask for any more.
+#[derive(Clone, Debug)]
+struct InOrder {
+    pieces: Range<u32>,
+    open: u32,
+}
+
+/// What one reader wants, in pieces.
+#[derive(Clone, Debug)]
+struct Wanted {
+    urgent: InOrder,
+    high: InOrder,
+    mid: Range<u32>,
+}
+
+/// How near to the playhead a peer is let.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It may take what is needed next.
+    All,
+    /// Others deliver so many bytes behind the playhead sooner.
+    Behind(u64),
+    /// It gave nothing for long and is only tried: nothing that is pressing.
+    Leftovers,
+}
+
+/// The picker's memory.
+#[derive(Debug, Default)]
+pub struct Picker {
+    readers: Vec<Wanted>,
+    /// Which reader is served first next time.
+    turn: usize,
+    /// Pieces by rarity, rarest first, and how far all of them are taken.
+    order: Vec<PieceIndex>,
+    taken: usize,
+    ordered: Option<Instant>,
+}
+
+impl InOrder {
+    fn new(geometry: &Geometry, bytes: &Range<u64>) -> Self {
+        let pieces = geometry.span(bytes);
+        Self { open: pieces.start, pieces }
+    }
+
+    /// The same range may go on where it was.
+    fn keep(self, old: Option<&Self>) -> Self {
+        match old {
+            Some(old) if old.pieces.start <= self.pieces.start && self.pieces.start <= old.pieces.end => {
+                Self { open: old.open.clamp(self.pieces.start, self.pieces.end), ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn reopen(&mut self, piece: u32) {
+        if self.pieces.contains(&piece) {
+            self.open = self.open.min(piece);
+        }
+    }
+
+    fn pick(&mut self, pieces: &mut Pieces, from: u32, key: PeerKey, peer: &Peer) -> Option<Block> {
+        let geometry = *pieces.geometry();
+        let piece = |n: u32| geometry.piece(n);
+        while self.open < self.pieces.end && piece(self.open).is_some_and(|p| !is_open(pieces, p)) {
+            self.open += 1;
+        }
+        let mut candidates = (self.open.max(from)..self.pieces.end).filter_map(piece);
+        let found = candidates.find(|p| peer.serves(*p) && pieces.is_open_to(*p, key));
+        pieces.take(found?, key)
+    }
+}
+
+impl Picker {
+    /// What the readers want has changed.
+    pub fn set_wanted<'a>(&mut self, geometry: &Geometry, sets: impl Iterator<Item = &'a Sets>) {
+        let old = std::mem::take(&mut self.readers);
+        for (n, sets) in sets.enumerate() {
+            let before = old.get(n);
+            self.readers.push(Wanted {
+                urgent: InOrder::new(geometry, &sets.urgent).keep(before.map(|b| &b.urgent)),
+                high: InOrder::new(geometry, &sets.high).keep(before.map(|b| &b.high)),
+                mid: geometry.span(&sets.mid),
+            });
+        }
+    }
+
+    /// A block of this piece is with nobody again.
+    pub fn reopen(&mut self, piece: PieceIndex) {
+        for wanted in &mut self.readers {
+            wanted.urgent.reopen(piece.get());
+            wanted.high.reopen(piece.get());
+        }
+        self.taken = 0;
+    }
+
+    /// Whether a piece is in a set that is fetched in order.
+    pub fn is_pressing(&self, piece: PieceIndex) -> bool {
+        let n = piece.get();
+        self.readers.iter().any(|w| w.urgent.pieces.contains(&n) || w.high.pieces.contains(&n))
+    }
+
+    /// Whether a reader waits for a piece.
+    pub fn is_urgent(&self, piece: PieceIndex) -> bool {
+        self.readers.iter().any(|w| w.urgent.pieces.contains(&piece.get()))
+    }
+
+    /// The next block to ask from this peer.
+    pub fn pick(
+        &mut self,
+        now: Instant,
+        pieces: &mut Pieces,
+        (key, peer): (PeerKey, &Peer),
+        reach: Reach,
+        rng: &mut Pcg64,
+    ) -> Option<Block> {
+        let skip = match reach {
+            Reach::All => Some(0),
+            Reach::Behind(bytes) => Some(bytes / u64::from(pieces.geometry().piece_length())),
+            Reach::Leftovers => None,
+        };
+        let skip = skip.map(|pieces| u32::try_from(pieces).unwrap_or(u32::MAX));
+        skip.and_then(|skip| self.in_order(pieces, key, peer, skip))
+            .or_else(|| self.mid(pieces, key, peer, rng))
+            .or_else(|| self.begun(pieces, key, peer))
+            .or_else(|| self.rarest(now, pieces, key, peer, rng))
+            // What was left to faster peers is better than nothing.
+            .or_else(|| skip.filter(|s| *s > 0).and_then(|_| self.in_order(pieces, key, peer, 0)))
+    }
+
+    /// `skip`: pieces behind the playhead that are left to others.
+    fn in_order(&mut self, pieces: &mut Pieces, key: PeerKey, peer: &Peer, skip: u32) -> Option<Block> {
+        let mut urgent = self.readers.iter_mut().filter(|_| skip == 0);
+        if let Some(block) = urgent.find_map(|w| w.urgent.pick(pieces, 0, key, peer)) {
+            return Some(block);
+        }
+        let readers = self.readers.len();
+        for n in (0..readers).map(|n| (self.turn + n) % readers) {
+            let high = &mut self.readers[n].high;
+            let from = high.pieces.start.saturating_add(skip);
+            if let Some(block) = high.pick(pieces, from, key, peer) {
+                self.turn = n + 1;
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    fn mid(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer, rng: &mut Pcg64) -> Option<Block> {
+        for wanted in &self.readers {
+            let fits = |n: u32| {
+                let piece = pieces.geometry().piece(n)?;
+                (peer.serves(piece) && pieces.is_needed(piece) && pieces.is_open_to(piece, key))
+                    .then_some(piece)
+            };
+            let begun = |p: &PieceIndex| pieces.status(*p) == Status::Fetching;
+            let piece = match wanted.mid.clone().filter_map(fits).find(begun) {
+                Some(piece) => Some(piece),
+                None => rarest_of(wanted.mid.clone().filter_map(fits), pieces, rng),
+            };
+            if let Some(block) = piece.and_then(|p| pieces.take(p, key)) {
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    fn begun(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+        let fits = |p: PieceIndex| peer.serves(p) && pieces.is_needed(p) && pieces.is_open_to(p, key);
+        let found = pieces.open_partials().map(|(p, _)| p).find(|p| fits(*p));
+        pieces.take(found?, key)
+    }
+
+    fn rarest(
+        &mut self,
+        now: Instant,
+        pieces: &mut Pieces,
+        key: PeerKey,
+        peer: &Peer,
+        rng: &mut Pcg64,
+    ) -> Option<Block> {
+        if self.ordered.is_none_or(|at| now - at > RARITY_AGE) {
+            self.sort(now, pieces, rng);
+        }
+        let missing = |p: PieceIndex| pieces.status(p) == Status::Missing && pieces.is_needed(p);
+        while self.order.get(self.taken).is_some_and(|p| !missing(*p)) {
+            self.taken += 1;
+        }
+        let rest = self.order.get(self.taken..).unwrap_or_default();
+        let found = rest.iter().copied().find(|p| missing(*p) && peer.serves(*p));
+        pieces.take(found?, key)
+    }
+
+    fn sort(&mut self, now: Instant, pieces: &Pieces, rng: &mut Pcg64) {
+        self.order = pieces.geometry().all().filter(|p| pieces.is_needed(*p)).collect();
+        self.order.shuffle(rng);
+        self.order.sort_by_key(|p| pieces.rarity(*p));
+        (self.taken, self.ordered) = (0, Some(now));
+    }
+
+    /// Pieces came to be wanted, or peers came: the order of rarity is out of date.
+    pub fn invalidate(&mut self) {
+        self.ordered = None;
+    }
+}
+
+fn is_open(pieces: &Pieces, piece: PieceIndex) -> bool {
+    match pieces.status(piece) {
+        Status::Missing => true,
+        Status::Fetching => pieces.partial(piece).is_some_and(|p| p.free() > 0),
+        Status::Verifying | Status::Have => false,
+    }
+}
+
+fn rarest_of(
+    candidates: impl Iterator<Item = PieceIndex>,
+    pieces: &Pieces,
+    rng: &mut Pcg64,
+) -> Option<PieceIndex> {
+    let (mut best, mut rarity, mut ties) = (None, u16::MAX, 0u32);
+    for piece in candidates {
+        let this = pieces.rarity(piece);
+        ties = if this < rarity || best.is_none() { 1 } else { ties + u32::from(this == rarity) };
+        // One of n equals is chosen with probability 1/n, in one pass.
+        if this < rarity || best.is_none() || (this == rarity && rng.random_range(0..ties) == 0) {
+            (best, rarity) = (Some(piece), this);
+        }
+    }
+    best
+}

@@ -1,0 +1,225 @@
+//! What peers ask us for: choking, their requests, and blocks on their way out.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::ask::raw;
+use super::choker::{Applicant, Choker};
+use super::event::Ban;
+use super::torrent::{REQQ, Torrent};
+use super::{Job, Output, PeerKey};
+use crate::metainfo::geometry::{Block, PieceIndex};
+use crate::time::{Duration, Instant};
+use crate::wire::message::{Message, RawBlock};
+
+/// Payload that may be read or wait in the connections of all peers: what they ask for and then cancel cannot be
+/// called back from there, and on a slow uplink it delays everything behind it.
+const MAX_UNSENT: u64 = 512 * 1024;
+/// ... or what leaves in this time, if that is more.
+const UNSENT_TIME: Duration = Duration::from_millis(250);
+/// ... and for each peer at least, and at most.
+const UNSENT_EACH: (u64, u64) = (32 * 1024, 1024 * 1024);
+/// Reads under way for one peer.
+const MAX_READING: usize = 16;
+/// Requests that are turned down one after another until their peer is banned: each is answered (BEP 6), and a
+/// peer that does not read leaves the answers with us. More than any client has under way when it is choked.
+const MAX_TURNED_DOWN: u32 = 4 * REQQ;
+
+impl Torrent {
+    pub(super) fn choke_round(&mut self, now: Instant) {
+        let applicants: Vec<_> = self
+            .peers
+            .iter()
+            .map(|(peer, p)| Applicant {
+                peer,
+                interested: p.interested_in_us,
+                gives: p.given.rate(now),
+                takes: p.uploads.rate.rate(now),
+            })
+            .collect();
+        let slots = Choker::slots(self.config.upload_limit);
+        let complete = self.pieces.left() == 0;
+        let chosen = self.choker.choose(now, &applicants, slots, complete, &mut self.rng);
+        for applicant in applicants {
+            self.set_choked(now, applicant.peer, !chosen.contains(&applicant.peer));
+        }
+    }
+
+    /// Whether others than this peer wait for a slot.
+    pub(super) fn is_awaited(&self, by_others_than: PeerKey) -> bool {
+        self.peers.iter().any(|(key, p)| key != by_others_than && p.choked && p.interested_in_us)
+    }
+
+    /// Slots in use, the optimistic one included.
+    fn free_slot(&self) -> bool {
+        let used = self.peers.values().filter(|p| !p.choked && p.interested_in_us).count();
+        used <= Choker::slots(self.config.upload_limit)
+    }
+
+    pub(super) fn on_interested(&mut self, now: Instant, peer: PeerKey, interested: bool) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        p.interested_in_us = interested;
+        // A newcomer does not wait for the next round when there is room, unless others wait already: who comes
+        // again and again would always be first.
+        if interested && p.choked && self.free_slot() && !self.is_awaited(peer) {
+            self.set_choked(now, peer, false);
+        } else if !interested {
+            // Or it would keep its slot, and take one of those given to others when it comes back.
+            self.set_choked(now, peer, true);
+        }
+    }
+
+    pub(super) fn set_choked(&mut self, now: Instant, peer: PeerKey, choked: bool) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        if std::mem::replace(&mut p.choked, choked) == choked {
+            return;
+        }
+        let message = if choked { Message::Choke } else { Message::Unchoke };
+        self.send(now, peer, message);
+        if choked {
+            self.refuse_queue(now, peer);
+        }
+    }
+
+    pub(super) fn on_request(&mut self, now: Instant, peer: PeerKey, request: RawBlock) {
+        let Some(block) = self.pieces.geometry().request(request.index, request.begin, request.length) else {
+            return self.expel(now, peer, Ban::Protocol);
+        };
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let full = p.uploads.queue.len() >= REQQ as usize;
+        if p.choked || full || !self.pieces.have().has(block.piece) {
+            p.uploads.turned_down += 1;
+            if p.uploads.turned_down > MAX_TURNED_DOWN {
+                return self.expel(now, peer, Ban::Protocol);
+            }
+            return self.refuse(now, peer, block);
+        }
+        p.uploads.queue.push_back(block);
+        self.serve_now = true;
+    }
+
+    pub(super) fn on_cancel(&mut self, now: Instant, peer: PeerKey, request: RawBlock) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let Some(at) = p.uploads.queue.iter().position(|b| raw(*b) == request) else { return };
+        if let Some(block) = p.uploads.queue.remove(at) {
+            self.refuse(now, peer, block);
+        }
+    }
+
+    pub(super) fn on_block_read(&mut self, now: Instant, peer: PeerKey, block: Block, data: Option<Bytes>) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let Some(at) = p.uploads.reading.iter().position(|b| *b == block) else { return };
+        p.uploads.reading.remove(at);
+        self.serve_now = true;
+        let Some(data) = data else { return self.refuse(now, peer, block) };
+        p.uploads.unsent += data.len() as u64;
+        let message = Message::Piece { index: block.piece.get(), begin: block.begin, data };
+        self.out.push_back(Output::Send { peer, message });
+    }
+
+    pub(super) fn on_sent(&mut self, now: Instant, peer: PeerKey, bytes: u64) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        p.uploads.unsent = p.uploads.unsent.saturating_sub(bytes);
+        p.uploads.turned_down = 0;
+        p.uploads.rate.add(now, bytes);
+        p.last_sent = now;
+        p.of_use = true;
+        self.serve_now = true;
+        self.count_sent(now, bytes);
+    }
+
+    /// Starts reading blocks for peers, one each in turn, as far as limits allow.
+    pub(super) fn serve_all(&mut self, now: Instant) {
+        let asking = self.peers.iter().filter(|(_, p)| !p.uploads.queue.is_empty());
+        let mut keys: SmallVec<[PeerKey; 8]> = asking.map(|(k, _)| k).collect();
+        let most = MAX_UNSENT.max(self.upload_rate(now).bytes_in(UNSENT_TIME));
+        let mut unsent: u64 = self.peers.values().map(|p| p.uploads.waiting()).sum();
+        while !keys.is_empty() && self.upload_limit.is_open(now) {
+            keys.retain(|key| {
+                let started = self.serve_one(now, *key, unsent >= most);
+                unsent += started.unwrap_or_default();
+                started.is_some()
+            });
+        }
+        // Only the limit opens by itself; everything else comes in from outside.
+        let limited = !self.upload_limit.is_open(now);
+        self.serve_now = limited && self.peers.values().any(|p| !p.uploads.queue.is_empty());
+    }
+
+    /// Starts one read for a peer; gives its bytes, or none when it is not its turn any more.
+    fn serve_one(&mut self, now: Instant, peer: PeerKey, crowded: bool) -> Option<u64> {
+        if !self.upload_limit.is_open(now) {
+            return None;
+        }
+        let p = self.peers.get_mut(peer)?;
+        let most = if crowded { UNSENT_EACH.0 } else { UNSENT_EACH.1 };
+        if p.uploads.reading.len() >= MAX_READING || p.uploads.waiting() >= most {
+            return None;
+        }
+        let block = p.uploads.queue.pop_front()?;
+        p.uploads.reading.push(block);
+        self.upload_limit.spend(u64::from(block.length));
+        self.out.push_back(Output::Start(Job::Read { peer, block }));
+        Some(u64::from(block.length))
+    }
+
+    pub(super) fn serve_opens_at(&mut self, now: Instant) -> Option<Instant> {
+        if self.serve_now { self.upload_limit.opens_at(now) } else { None }
+    }
+
+    fn refuse_queue(&mut self, now: Instant, peer: PeerKey) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let refused: Vec<_> = p.uploads.queue.drain(..).collect();
+        refused.into_iter().for_each(|block| self.refuse(now, peer, block));
+    }
+
+    /// The piece is not kept any more.
+    pub(super) fn refuse_piece(&mut self, now: Instant, piece: PieceIndex) {
+        let mut refused = Vec::new();
+        for (key, peer) in &mut self.peers {
+            peer.uploads.queue.retain(|block| {
+                let keep = block.piece != piece;
+                if !keep {
+                    refused.push((key, *block));
+                }
+                keep
+            });
+        }
+        refused.into_iter().for_each(|(peer, block)| self.refuse(now, peer, block));
+    }
+
+    /// BEP 6: a request that will not be answered is rejected; without it the peer has to guess.
+    fn refuse(&mut self, now: Instant, peer: PeerKey, block: Block) {
+        if self.peers.get(peer).is_some_and(|p| p.hello.fast) {
+            self.send(now, peer, Message::Reject(raw(block)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testbed::{Testbed, config};
+    use super::*;
+    use crate::metainfo::geometry::BLOCK_LENGTH;
+
+    #[test]
+    fn unreadable_blocks_and_pieces_that_are_not_there_are_rejected() {
+        let mut bed = Testbed::new(config(), 1 << 16, 10 << 16, true);
+        let peer = bed.connect(true);
+        bed.hear(peer, Message::Interested);
+        let block = RawBlock { index: 3, begin: 0, length: BLOCK_LENGTH };
+        bed.hear(peer, Message::Request(block));
+        assert_eq!(bed.said.last(), Some(&(peer, Message::Reject(block))));
+    }
+
+    #[test]
+    fn who_is_not_interested_any_more_gives_its_slot_back() {
+        let mut bed = Testbed::new(config(), 1 << 16, 10 << 16, true);
+        let peer = bed.connect(true);
+        for message in [Message::Interested, Message::NotInterested] {
+            bed.hear(peer, message);
+        }
+        let said: Vec<_> = bed.said.iter().map(|(_, m)| m.clone()).collect();
+        assert!(said.ends_with(&[Message::Unchoke, Message::Choke]), "{said:?}");
+    }
+}
