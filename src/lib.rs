@@ -11,3 +11,5 @@ pub mod discovery;
 pub mod store;
 pub mod stream;
 pub mod swarm;
+
+pub mod sim;

@@ -1,0 +1,359 @@
+//! What must never happen: a watcher beside each engine that sees all inputs and outputs and panics, naming the
+//! seed and the time, when the engine breaks a rule of the protocol or of the house.
+//!
+//! Safety only: no request to a choking peer (but allowed-fast pieces), for a piece that it has not announced,
+//! outside the torrent, for what is there already, twice, or beyond the peer's own queue limit; no block out
+//! that is not verified or was not asked for; no byte to a viewer that is not verified; bounded peers, dials,
+//! memory and outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::metainfo::bitfield::Bitfield;
+use crate::metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
+use crate::swarm::candidates::MAX_DIALLING;
+use crate::swarm::{Input, Job, Output, PeerKey};
+use crate::time::Instant;
+use crate::wire::extension::ExtensionHandshake;
+use crate::wire::message::{Message, RawBlock};
+
+use super::disk::content;
+
+/// Requests under way at a peer that has not told its limit.
+const DEFAULT_REQQ: usize = 250;
+/// Most requests under way at any peer.
+const MAX_REQUESTS: usize = 2_048;
+/// Bytes asked for and not verified, over all peers: the engine's own limit with room for second requests.
+const MAX_IN_FLIGHT: u64 = 64 << 20;
+/// Peers that may request at a time: the choker's slots and the optimistic one.
+const MAX_UNCHOKED: usize = 21;
+/// Most outputs of one step; more is a loop.
+const MAX_OUTPUTS: usize = 1_000_000;
+
+/// One connection as its engine must see it.
+#[derive(Debug)]
+struct Watch {
+    fast: bool,
+    choking_us: bool,
+    allowed: BTreeSet<u32>,
+    has: Bitfield,
+    /// Only the first word about pieces may be a bitfield; later ones are ignored.
+    spoken: bool,
+    interested: bool,
+    choked: bool,
+    asked: BTreeSet<RawBlock>,
+    reqq: usize,
+    theirs: BTreeMap<RawBlock, u32>,
+}
+
+/// The watcher of one engine.
+#[derive(Debug)]
+pub struct Checks {
+    /// Names the run in panics.
+    seed: u64,
+    host: String,
+    geometry: Geometry,
+    max_peers: usize,
+    budget: Option<u64>,
+    watches: BTreeMap<PeerKey, Watch>,
+    dialling: usize,
+    verifying: BTreeMap<PieceIndex, u64>,
+}
+
+impl Checks {
+    /// A watcher for an engine with these limits.
+    pub fn new(seed: u64, host: String, geometry: Geometry, max_peers: usize, budget: Option<u64>) -> Self {
+        Self {
+            seed,
+            host,
+            geometry,
+            max_peers,
+            budget,
+            watches: BTreeMap::new(),
+            dialling: 0,
+            verifying: BTreeMap::new(),
+        }
+    }
+
+    /// A peer has shaken hands.
+    pub fn on_connected(&mut self, now: Instant, peer: PeerKey, fast: bool) {
+        self.watches.insert(
+            peer,
+            Watch {
+                fast,
+                choking_us: true,
+                allowed: BTreeSet::new(),
+                has: Bitfield::empty(&self.geometry),
+                spoken: false,
+                interested: false,
+                choked: true,
+                asked: BTreeSet::new(),
+                reqq: DEFAULT_REQQ,
+                theirs: BTreeMap::new(),
+            },
+        );
+        self.ensure(now, self.watches.len() <= self.max_peers, "more peers than allowed");
+    }
+
+    /// A dial ended, either way.
+    pub fn on_dialled(&mut self) {
+        self.dialling -= 1;
+    }
+
+    /// The engine is about to be told this.
+    pub fn on_input(&mut self, input: &Input) {
+        match input {
+            Input::Message { peer, message } => {
+                if let Some(watch) = self.watches.get_mut(peer) {
+                    watch.hears(&self.geometry, message);
+                }
+            }
+            Input::Closed { peer, .. } => {
+                self.watches.remove(peer);
+            }
+            Input::Verified { piece, .. } => {
+                self.verifying.remove(piece);
+            }
+            _ => {}
+        }
+    }
+
+    /// The engine says this; `written`: what is verified and on disk.
+    pub fn on_output(&mut self, now: Instant, output: &Output, written: &Bitfield) {
+        match output {
+            Output::Send { peer, message } => self.on_send(now, *peer, message, written),
+            Output::Close { peer } => {
+                self.ensure(now, self.watches.contains_key(peer), "closed twice");
+                self.watches.remove(peer);
+            }
+            Output::Dial { .. } => {
+                self.dialling += 1;
+                self.ensure(now, self.dialling <= MAX_DIALLING, "too many dials");
+            }
+            Output::Start(Job::Verify { piece, blocks }) => {
+                let bytes = blocks.iter().map(|b| b.len() as u64).sum();
+                let again = self.verifying.insert(*piece, bytes).is_some();
+                self.ensure(now, !again, "verified twice at a time");
+                self.ensure(now, bytes == u64::from(self.geometry.piece_size(*piece)), "a piece with gaps");
+                self.ensure(now, !written.has(*piece), "verified what is there");
+            }
+            Output::Start(Job::Discard { piece }) => {
+                self.ensure(now, written.has(*piece), "discarded what is not there");
+            }
+            _ => {}
+        }
+    }
+
+    /// A step ended with so many outputs; `used`: bytes on disk.
+    pub fn on_step(&self, now: Instant, outputs: usize, used: u64) {
+        self.ensure(now, outputs < MAX_OUTPUTS, "no end of outputs");
+        // Blocks are at most a block long: counting them is enough.
+        let blocks: usize = self.watches.values().map(|w| w.asked.len()).sum();
+        let asked = blocks as u64 * u64::from(BLOCK_LENGTH);
+        let most = MAX_IN_FLIGHT.max(5 * u64::from(self.geometry.piece_length()));
+        self.ensure(now, asked + self.verifying.values().sum::<u64>() <= most, "too much in flight");
+        let unchoked = self.watches.values().filter(|w| !w.choked).count();
+        self.ensure(now, unchoked <= MAX_UNCHOKED, "more peers unchoked than there are slots");
+        if let Some(budget) = self.budget {
+            let slack = 4 * u64::from(self.geometry.piece_length());
+            self.ensure(now, used <= budget + slack, "more kept than the budget");
+        }
+    }
+
+    /// A viewer got these bytes.
+    pub fn on_delivered(&self, now: Instant, pieces: impl Iterator<Item = PieceIndex>, written: &Bitfield) {
+        for piece in pieces {
+            self.ensure(now, written.has(piece), "an unverified byte reached a viewer");
+        }
+    }
+
+    /// The rule holds, or the run ends here.
+    #[track_caller]
+    pub fn ensure(&self, now: Instant, holds: bool, rule: &str) {
+        assert!(holds, "seed {} at {:?}, {}: {rule}", self.seed, now, self.host);
+    }
+
+    fn on_send(&mut self, now: Instant, peer: PeerKey, message: &Message, written: &Bitfield) {
+        let Some(watch) = self.watches.get(&peer) else {
+            return self.ensure(now, false, "spoke to a peer that is gone");
+        };
+        match message {
+            Message::Request(block) => {
+                let wrong = watch.wrong_request(&self.geometry, *block, written);
+                self.ensure(now, wrong.is_none(), wrong.unwrap_or_default());
+            }
+            Message::Piece { index, begin, data } => {
+                let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                let asked = watch.theirs.contains_key(&RawBlock { index: *index, begin: *begin, length });
+                self.ensure(now, asked, "sent a block that was not asked for");
+                let piece = self.geometry.piece(*index).filter(|p| *data == content(*p, *begin, length));
+                self.ensure(now, piece.is_some(), "sent wrong bytes");
+            }
+            Message::Have(index) => {
+                let there = self.geometry.piece(*index).is_some_and(|p| written.has(p));
+                self.ensure(now, there, "announced what is not verified");
+            }
+            Message::Reject(_) => self.ensure(now, watch.fast, "rejected at a peer without BEP 6"),
+            Message::Interested => self.ensure(now, !watch.interested, "interested twice"),
+            Message::NotInterested => self.ensure(now, watch.interested, "not interested twice"),
+            Message::Choke => self.ensure(now, !watch.choked, "choked twice"),
+            Message::Unchoke => self.ensure(now, watch.choked, "unchoked twice"),
+            _ => {}
+        }
+        if let Some(watch) = self.watches.get_mut(&peer) {
+            watch.says(message);
+        }
+    }
+}
+
+impl Watch {
+    fn wrong_request(
+        &self,
+        geometry: &Geometry,
+        block: RawBlock,
+        written: &Bitfield,
+    ) -> Option<&'static str> {
+        let Some(piece) = geometry.piece(block.index) else { return Some("asked for no piece") };
+        let aligned = geometry.block(piece, block.begin / BLOCK_LENGTH);
+        let whole = aligned.is_some_and(|b| (b.begin, b.length) == (block.begin, block.length));
+        match () {
+            () if !whole => Some("asked for no block"),
+            () if !self.interested => Some("asked without interest"),
+            () if self.choking_us && !self.allowed.contains(&block.index) => Some("asked a choking peer"),
+            () if !self.has.has(piece) => Some("asked a peer that has not got it"),
+            () if written.has(piece) => Some("asked for what is there"),
+            () if self.asked.contains(&block) => Some("asked the same peer twice"),
+            () if self.asked.len() >= self.reqq.min(MAX_REQUESTS) => Some("asked for too much"),
+            () => None,
+        }
+    }
+
+    fn hears(&mut self, geometry: &Geometry, message: &Message) {
+        match message {
+            Message::Choke => {
+                self.choking_us = true;
+                if !self.fast {
+                    self.asked.clear();
+                }
+            }
+            Message::Unchoke => self.choking_us = false,
+            Message::AllowedFast(index) => {
+                self.allowed.insert(*index);
+            }
+            Message::HaveAll => self.opens(Some(Bitfield::full(geometry))),
+            Message::HaveNone => self.opens(None),
+            Message::Bitfield(bits) => self.opens(Bitfield::from_wire(geometry, bits).ok()),
+            Message::Have(index) => {
+                self.spoken = true;
+                geometry.piece(*index).map(|p| self.has.insert(p));
+            }
+            Message::Piece { index, begin, data } => {
+                let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                self.asked.remove(&RawBlock { index: *index, begin: *begin, length });
+            }
+            Message::Reject(block) => {
+                self.asked.remove(block);
+            }
+            Message::Request(block) => *self.theirs.entry(*block).or_default() += 1,
+            Message::Extended { id: 0, payload } => {
+                let told = ExtensionHandshake::decode(payload).ok().and_then(|h| h.reqq);
+                self.reqq = told.map_or(self.reqq, |reqq| reqq as usize);
+            }
+            _ => {}
+        }
+    }
+
+    fn opens(&mut self, has: Option<Bitfield>) {
+        if !std::mem::replace(&mut self.spoken, true)
+            && let Some(has) = has
+        {
+            self.has = has;
+        }
+    }
+
+    fn says(&mut self, message: &Message) {
+        match message {
+            Message::Request(block) => {
+                self.asked.insert(*block);
+            }
+            Message::Cancel(block) => {
+                self.asked.remove(block);
+            }
+            Message::Interested => self.interested = true,
+            Message::NotInterested => self.interested = false,
+            Message::Choke => self.choked = true,
+            Message::Unchoke => self.choked = false,
+            Message::Piece { index, begin, data } => {
+                let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                self.answered(RawBlock { index: *index, begin: *begin, length });
+            }
+            Message::Reject(block) => self.answered(*block),
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, block: RawBlock) {
+        if let Some(count) = self.theirs.get_mut(&block) {
+            *count -= 1;
+            if *count == 0 {
+                self.theirs.remove(&block);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    fn checks() -> (Checks, PeerKey, Bitfield) {
+        let geometry = Geometry::new(1 << 15, 1 << 20).unwrap();
+        let mut checks = Checks::new(7, "x".to_owned(), geometry, 1, None);
+        let peer = SlotMap::with_key().insert(());
+        checks.on_connected(Instant::ZERO, peer, true);
+        (checks, peer, Bitfield::empty(&geometry))
+    }
+
+    fn request(index: u32) -> Message {
+        Message::Request(RawBlock { index, begin: 0, length: BLOCK_LENGTH })
+    }
+
+    fn say(checks: &mut Checks, peer: PeerKey, message: Message, written: &Bitfield) {
+        checks.on_output(Instant::ZERO, &Output::Send { peer, message }, written);
+    }
+
+    #[test]
+    #[should_panic(expected = "seed 7 at Instant(0), x: asked a choking peer")]
+    fn a_request_to_a_choking_peer_ends_the_run() {
+        let (mut checks, peer, written) = checks();
+        checks.on_input(&Input::Message { peer, message: Message::HaveAll });
+        say(&mut checks, peer, Message::Interested, &written);
+        say(&mut checks, peer, request(3), &written);
+    }
+
+    #[test]
+    fn an_allowed_fast_piece_may_be_asked_for_while_choked() {
+        let (mut checks, peer, written) = checks();
+        for message in [Message::HaveAll, Message::AllowedFast(3)] {
+            checks.on_input(&Input::Message { peer, message });
+        }
+        say(&mut checks, peer, Message::Interested, &written);
+        say(&mut checks, peer, request(3), &written);
+    }
+
+    #[test]
+    #[should_panic(expected = "an unverified byte reached a viewer")]
+    fn an_unverified_byte_ends_the_run() {
+        let (checks, _, written) = checks();
+        checks.on_delivered(Instant::ZERO, checks.geometry.all().take(1), &written);
+    }
+
+    #[test]
+    #[should_panic(expected = "sent wrong bytes")]
+    fn wrong_bytes_out_end_the_run() {
+        let (mut checks, peer, written) = checks();
+        checks.on_input(&Input::Message { peer, message: request(0) });
+        let data = bytes::Bytes::from(vec![0; BLOCK_LENGTH as usize]);
+        say(&mut checks, peer, Message::Piece { index: 0, begin: 0, data }, &written);
+    }
+}

@@ -1,0 +1,339 @@
+//! The world: hosts, the connections between them, and what happens when.
+//!
+//! Time jumps from event to event, in the order that `agenda` keeps; how messages travel is
+//! `traffic`'s.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use rand_pcg::Pcg64;
+
+use crate::rate::ByteRate;
+use crate::swarm::{Direction, Input, Output, Source};
+use crate::time::{Duration, Instant};
+use crate::wire::handshake::Hello;
+use crate::wire::ids::{InfoHash, PeerId};
+
+use super::agenda::{Agenda, Happening};
+use super::host::{Deed, EngineHost};
+use super::link::{Change, Link};
+use super::scripted::Scripted;
+use super::traffic::Connection;
+
+/// Most events of one run; more is a loop.
+const MAX_EVENTS: u64 = 200_000_000;
+/// Round trips from dialling to a finished handshake: TCP's and ours.
+const HANDSHAKE_TRIPS: u32 = 2;
+/// A tracker answers after this time.
+const TRACKER_DELAY: Duration = Duration::from_millis(50);
+/// The swarm that all hosts are in.
+pub const INFO_HASH: InfoHash = InfoHash([0x5a; 20]);
+
+/// A host's number.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostId(pub usize);
+
+/// One side of a connection.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct End {
+    pub(super) connection: usize,
+    /// 0: the caller's, 1: the callee's.
+    pub(super) side: usize,
+}
+
+impl End {
+    pub(super) const fn other(self) -> Self {
+        Self { side: 1 - self.side, ..self }
+    }
+}
+
+/// Who runs a host.
+pub enum Mind {
+    /// The engine.
+    Engine(Box<EngineHost>),
+    /// A script.
+    Scripted(Box<Scripted>),
+}
+
+/// One host.
+pub struct Host {
+    /// What it is called in reports.
+    pub name: String,
+    /// Who runs it.
+    pub mind: Mind,
+    addr: SocketAddr,
+    pub(super) link: Link,
+    present: bool,
+    /// Connections with something to send, in turn.
+    pub(super) turn: VecDeque<End>,
+    pub(super) sending: bool,
+    /// The incoming side of the link is taken up to here.
+    pub(super) receiving_until: Instant,
+    /// When its next wake-up is planned.
+    wake: Instant,
+}
+
+/// Everything there is.
+pub struct World {
+    pub(super) now: Instant,
+    agenda: Agenda,
+    handled: u64,
+    pub(super) rng: Pcg64,
+    pub(super) hosts: Vec<Host>,
+    pub(super) connections: Vec<Connection>,
+    addresses: BTreeMap<SocketAddr, HostId>,
+}
+
+/// The name of a host in the swarm.
+pub fn hello(host: HostId, fast: bool) -> Hello {
+    let mut random = [0; 12];
+    random[4..].copy_from_slice(&(host.0 as u64).to_be_bytes());
+    Hello { fast, ..Hello::ours(INFO_HASH, PeerId::ours(random)) }
+}
+
+fn address(host: HostId) -> SocketAddr {
+    let [_, _, high, low] = u32::try_from(host.0 + 1).unwrap_or(u32::MAX).to_be_bytes();
+    SocketAddr::from(([10, 0, high, low], 6881))
+}
+
+impl World {
+    /// An empty world; `rng` decides delays and what else is left to chance.
+    pub fn new(rng: Pcg64) -> Self {
+        Self {
+            now: Instant::ZERO,
+            agenda: Agenda::default(),
+            handled: 0,
+            rng,
+            hosts: Vec::new(),
+            connections: Vec::new(),
+            addresses: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a host in; it joins the swarm after `joins`.
+    pub fn add(&mut self, name: String, mind: Mind, link: Link, joins: Duration) -> HostId {
+        let id = HostId(self.hosts.len());
+        self.addresses.insert(address(id), id);
+        self.hosts.push(Host {
+            name,
+            mind,
+            addr: address(id),
+            link,
+            present: false,
+            turn: VecDeque::new(),
+            sending: false,
+            receiving_until: Instant::ZERO,
+            wake: Instant::FAR_FUTURE,
+        });
+        self.plan(Instant::ZERO + joins, Happening::Join(id));
+        id
+    }
+
+    /// Something about a host's link will change.
+    pub fn change(&mut self, at: Duration, host: HostId, change: Change) {
+        self.plan(Instant::ZERO + at, Happening::Changed { host, change });
+    }
+
+    /// What time it is.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// All hosts.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// Events handled.
+    pub const fn handled(&self) -> u64 {
+        self.handled
+    }
+
+    /// Runs until nothing happens any more, until `end`, or until `done` (looked at after each event).
+    pub fn run(&mut self, end: Instant, done: impl Fn(&[Host]) -> bool) {
+        while let Some((at, what)) = self.agenda.next() {
+            if at > end {
+                self.now = end;
+                return;
+            }
+            self.now = at;
+            self.handled += 1;
+            assert!(self.handled < MAX_EVENTS, "the world does not come to an end at {:?}", self.now);
+            self.happen(what);
+            if done(&self.hosts) {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn plan(&mut self, at: Instant, what: Happening) {
+        self.agenda.plan(at.max(self.now), what);
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Wake(host) => self.on_wake(host),
+            Happening::Join(host) => self.on_join(host),
+            Happening::Found(host) => self.on_found(host),
+            Happening::Shaken { from, addr } => self.on_shaken(from, addr),
+            Happening::Sent { from, message } => self.on_sent(from, message),
+            Happening::Arrived { to, message } => self.on_arrived(to, message),
+            Happening::Delivered { to, message } => self.on_delivered(to, message),
+            Happening::Closed { to } => self.on_closed(to),
+            Happening::Due { host, input } => self.step(host, input),
+            Happening::Changed { host, change } => self.on_changed(host, change),
+        }
+    }
+
+    fn on_wake(&mut self, host: HostId) {
+        // A wake-up that was planned before an earlier one took its place is nobody's.
+        if self.hosts[host.0].wake == self.now {
+            self.hosts[host.0].wake = Instant::FAR_FUTURE;
+            self.step(host, Input::Timeout);
+        }
+    }
+
+    fn on_join(&mut self, host: HostId) {
+        self.hosts[host.0].present = true;
+        self.step(host, Input::Timeout);
+        self.on_found(host);
+    }
+
+    /// The tracker tells of everybody who is there.
+    fn on_found(&mut self, host: HostId) {
+        let others = self.hosts.iter().filter(|h| h.present && h.addr != address(host));
+        let addrs = others.map(|h| h.addr).collect();
+        self.step(host, Input::Found { source: Source::Tracker, addrs });
+    }
+
+    fn on_shaken(&mut self, from: HostId, addr: SocketAddr) {
+        let callee = self.addresses.get(&addr).copied().filter(|h| self.hosts[h.0].present);
+        let Some(to) = callee.filter(|_| self.hosts[from.0].present) else {
+            return self.dial_failed(from, addr);
+        };
+        let end = End { connection: self.connections.len(), side: 0 };
+        self.connections.push(Connection::new([from, to]));
+        if !self.connect(end.other(), Direction::Incoming, from) {
+            self.connections[end.connection].fail();
+            return self.dial_failed(from, addr);
+        }
+        if !self.connect(end, Direction::Outgoing, to) {
+            self.close(end);
+        }
+        self.step(to, Input::Timeout);
+        self.step(from, Input::Timeout);
+    }
+
+    fn connect(&mut self, end: End, direction: Direction, other: HostId) -> bool {
+        let fast = match &self.hosts[other.0].mind {
+            Mind::Engine(_) => true,
+            Mind::Scripted(scripted) => scripted.is_fast(),
+        };
+        let (now, id) = (self.now, self.host_of(end));
+        match &mut self.hosts[id.0].mind {
+            Mind::Engine(host) => host.connect(now, end, address(other), direction, hello(other, fast)),
+            Mind::Scripted(scripted) => {
+                let said = scripted.connected(end);
+                said.into_iter().for_each(|(end, message)| self.send(end, message));
+                true
+            }
+        }
+    }
+
+    fn dial_failed(&mut self, from: HostId, addr: SocketAddr) {
+        let now = self.now;
+        if let Mind::Engine(host) = &mut self.hosts[from.0].mind {
+            let deeds = host.dial_failed(now, addr);
+            self.act(from, deeds);
+        }
+    }
+
+    fn on_changed(&mut self, id: HostId, change: Change) {
+        let host = &mut self.hosts[id.0];
+        match change {
+            Change::Up(rate) => host.link.up = ByteRate(rate),
+            Change::Down(rate) => host.link.down = ByteRate(rate),
+            Change::Leave => {
+                host.present = false;
+                self.leave(id);
+            }
+        }
+    }
+
+    /// Time passes for a host, or something comes in.
+    pub(super) fn step(&mut self, id: HostId, input: Input) {
+        let now = self.now;
+        if !self.hosts[id.0].present {
+            return;
+        }
+        match &mut self.hosts[id.0].mind {
+            Mind::Engine(host) => {
+                let deeds = host.step(now, input);
+                self.act(id, deeds);
+            }
+            Mind::Scripted(scripted) => {
+                let said = scripted.tick(now);
+                self.say(id, said);
+            }
+        }
+    }
+
+    pub(super) fn say(&mut self, id: HostId, said: super::scripted::Said) {
+        said.into_iter().for_each(|(end, message)| self.send(end, message));
+        self.plan_wake(id);
+    }
+
+    fn act(&mut self, id: HostId, deeds: Vec<Deed>) {
+        for deed in deeds {
+            match deed {
+                Deed::Due(at, input) => self.plan(at, Happening::Due { host: id, input }),
+                Deed::Output(output) => self.carry_out(id, output),
+            }
+        }
+        self.plan_wake(id);
+    }
+
+    fn carry_out(&mut self, id: HostId, output: Output) {
+        match output {
+            Output::Send { peer, message } => {
+                if let Some(end) = self.engine(id).and_then(|host| host.end(peer)) {
+                    self.send(end, message);
+                }
+            }
+            Output::Close { peer } => {
+                let Some(host) = self.engine(id) else { return };
+                let end = host.end(peer);
+                host.disconnected(peer);
+                end.into_iter().for_each(|end| self.close(end));
+            }
+            Output::Dial { addr } => {
+                let other = self.addresses.get(&addr).map_or_else(Link::unlimited, |h| self.hosts[h.0].link);
+                let trip = self.hosts[id.0].link.distance(&other) * 2;
+                let at = self.now + trip * HANDSHAKE_TRIPS + Duration::from_micros(100);
+                self.plan(at, Happening::Shaken { from: id, addr });
+            }
+            Output::WantPeers => self.plan(self.now + TRACKER_DELAY, Happening::Found(id)),
+            Output::Wait(_) | Output::Start(_) | Output::Event(_) => unreachable!("the host took care of it"),
+        }
+    }
+
+    fn engine(&mut self, id: HostId) -> Option<&mut EngineHost> {
+        match &mut self.hosts[id.0].mind {
+            Mind::Engine(host) => Some(host),
+            Mind::Scripted(_) => None,
+        }
+    }
+
+    fn plan_wake(&mut self, id: HostId) {
+        let now = self.now;
+        let wake = match &mut self.hosts[id.0].mind {
+            Mind::Engine(host) => host.wake(now),
+            Mind::Scripted(scripted) => scripted.wake(),
+        };
+        let wake = wake.max(now);
+        if wake < self.hosts[id.0].wake {
+            self.hosts[id.0].wake = wake;
+            self.plan(wake, Happening::Wake(id));
+        }
+    }
+}
