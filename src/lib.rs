@@ -12,4 +12,5 @@ pub mod store;
 pub mod stream;
 pub mod swarm;
 
+pub mod net;
 pub mod sim;

@@ -1,0 +1,25 @@
+//! Floor 3: the real world. Drives the engine with tokio, sockets, threads and disks.
+//!
+//! One torrent is one task (`task`) and owns its engine alone; connections (`conn`) are tasks that turn bytes
+//! into messages; hashing and disks are on a few fixed threads (`workers`). The only lock between the tokio
+//! world and the readers' threads is the `shelf`.
+// This floor is the one that knows the clock; maps here are never iterated to decide anything.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod announce;
+mod announce_http;
+mod announce_udp;
+pub mod announcing;
+mod conn;
+mod guarded;
+mod listen;
+mod opening;
+mod reach;
+mod reader;
+pub mod runtime;
+pub mod session;
+mod shelf;
+mod task;
+pub mod tracker;
+mod tracker_udp;
+mod workers;
