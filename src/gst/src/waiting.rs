@@ -1,0 +1,195 @@
+//! What to tell users who wait for data: which stage is being waited for, and that nothing comes.
+//!
+//! Until the first bytes are there PROGRESS messages name the stages: `check` (what is on disk already),
+//! `trackers` and `peers`. Applications may hold back playback between a stage's start and its end, so every
+//! stage that was started is ended, at the latest with the first bytes. In any wait, also a later one, 20 s
+//! without any connection give one warning that says how far it got. Pure: time comes in.
+
+use std::time::Duration;
+
+use gst::ProgressType;
+
+/// A wait without any connected peer gives a warning after this long.
+pub(super) const LONELY: Duration = Duration::from_secs(20);
+
+/// Where the engine stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stages {
+    /// Pieces on disk that were checked, of how many.
+    pub checked: Option<(u32, u32)>,
+    /// Trackers that answered, of how many that were asked.
+    pub trackers: (usize, usize),
+    /// The last failure of a tracker, fit for print.
+    pub failure: Option<String>,
+    /// Peers that were tried.
+    pub tried: u64,
+    /// Peers that are connected now.
+    pub connected: usize,
+}
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// A stage starts, goes on or ends.
+    Progress(ProgressType, &'static str, String),
+    /// Nothing comes.
+    Warning(String),
+}
+
+/// The wait of one playback, from start to stop.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// Stages that were started, with the text last told.
+    open: Vec<(&'static str, String)>,
+    first_bytes: bool,
+    lonely_since: Option<Duration>,
+    warned: bool,
+}
+
+impl Waiting {
+    /// Looks at a read that waits, at `now` since the start.
+    pub(super) fn look(&mut self, now: Duration, stages: &Stages) -> Vec<Word> {
+        let mut words = Vec::new();
+        if !self.first_bytes {
+            self.tell_stages(stages, &mut words);
+        }
+        if stages.connected > 0 {
+            self.lonely_since = None;
+        } else if now.saturating_sub(*self.lonely_since.get_or_insert(now)) >= LONELY && !self.warned {
+            self.warned = true;
+            words.push(Word::Warning(stages.story()));
+        }
+        words
+    }
+
+    /// Bytes came: the wait is over, and with the first ones every stage.
+    pub(super) fn served(&mut self) -> Vec<Word> {
+        self.first_bytes = true;
+        (self.lonely_since, self.warned) = (None, false);
+        self.end(ProgressType::Complete)
+    }
+
+    /// The wait ends in an error.
+    pub(super) fn failed(&mut self) -> Vec<Word> {
+        self.first_bytes = true;
+        self.end(ProgressType::Error)
+    }
+
+    fn end(&mut self, how: ProgressType) -> Vec<Word> {
+        self.open.drain(..).map(|(code, text)| Word::Progress(how, code, text)).collect()
+    }
+
+    fn tell_stages(&mut self, stages: &Stages, words: &mut Vec<Word>) {
+        if let Some((done, total)) = stages.checked {
+            self.tell("check", format!("{done} of {total} pieces on disk checked"), words);
+        }
+        if stages.trackers.1 > 0 {
+            self.tell("trackers", stages.trackers_text(), words);
+        }
+        self.tell("peers", stages.peers_text(), words);
+    }
+
+    fn tell(&mut self, code: &'static str, text: String, words: &mut Vec<Word>) {
+        let how = match self.open.iter_mut().find(|(open, _)| *open == code) {
+            Some((_, told)) if *told == text => return,
+            Some((_, told)) => {
+                told.clone_from(&text);
+                ProgressType::Continue
+            }
+            None => {
+                self.open.push((code, text.clone()));
+                ProgressType::Start
+            }
+        };
+        words.push(Word::Progress(how, code, text));
+    }
+}
+
+impl Stages {
+    fn trackers_text(&self) -> String {
+        let (answered, asked) = self.trackers;
+        let failure = self.failure.as_ref().map(|f| format!("; last failure: {f}")).unwrap_or_default();
+        format!("{answered} of {asked} trackers answered{failure}")
+    }
+
+    fn peers_text(&self) -> String {
+        format!("{} peers tried, {} connected", self.tried, self.connected)
+    }
+
+    /// The whole story for a warning.
+    fn story(&self) -> String {
+        let trackers = match self.trackers {
+            (_, 0) => "no trackers asked".to_owned(),
+            _ => self.trackers_text(),
+        };
+        let seconds = LONELY.as_secs();
+        format!("No data and no peers for {seconds} seconds: {trackers}; {}", self.peers_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    fn codes(words: &[Word]) -> Vec<(ProgressType, &str)> {
+        words
+            .iter()
+            .filter_map(|w| if let Word::Progress(t, c, _) = w { Some((*t, *c)) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn each_stage_starts_once_tells_changes_and_ends_with_the_first_bytes() {
+        let mut waiting = Waiting::default();
+        let mut stages = Stages::default();
+        assert_eq!(codes(&waiting.look(seconds(0), &stages)), [(ProgressType::Start, "peers")]);
+        assert_eq!(waiting.look(seconds(1), &stages), []);
+        stages.trackers = (0, 2);
+        assert_eq!(codes(&waiting.look(seconds(2), &stages)), [(ProgressType::Start, "trackers")]);
+        stages.trackers = (1, 2);
+        stages.tried = 4;
+        let words = waiting.look(seconds(3), &stages);
+        assert_eq!(codes(&words), [(ProgressType::Continue, "trackers"), (ProgressType::Continue, "peers")]);
+        assert_eq!(
+            words[1],
+            Word::Progress(ProgressType::Continue, "peers", "4 peers tried, 0 connected".into())
+        );
+        let ends = waiting.served();
+        assert_eq!(codes(&ends), [(ProgressType::Complete, "peers"), (ProgressType::Complete, "trackers")]);
+        assert_eq!((waiting.served(), waiting.look(seconds(4), &stages)), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_failed_wait_ends_its_stages_as_failed() {
+        let mut waiting = Waiting::default();
+        waiting.look(seconds(0), &Stages { checked: Some((1, 9)), ..Stages::default() });
+        let ends = codes(&waiting.failed()).len();
+        assert_eq!((ends, waiting.failed()), (2, vec![]));
+    }
+
+    #[test]
+    fn twenty_seconds_without_peers_give_one_warning_a_wait() {
+        let mut waiting = Waiting::default();
+        let alone =
+            Stages { trackers: (0, 1), failure: Some("refused".into()), tried: 3, ..Stages::default() };
+        let joined = Stages { connected: 1, ..alone.clone() };
+        let warnings = |waiting: &mut Waiting, at, stages: &Stages| {
+            waiting.look(seconds(at), stages).into_iter().filter(|w| matches!(w, Word::Warning(_))).count()
+        };
+        assert_eq!(warnings(&mut waiting, 0, &alone), 0);
+        assert_eq!(warnings(&mut waiting, 19, &joined), 0);
+        assert_eq!(warnings(&mut waiting, 21, &alone), 0);
+        let words = waiting.look(seconds(41), &alone);
+        let story = "No data and no peers for 20 seconds: 0 of 1 trackers answered; last failure: refused; \
+                     3 peers tried, 0 connected";
+        assert_eq!(words.last(), Some(&Word::Warning(story.into())));
+        assert_eq!(warnings(&mut waiting, 90, &alone), 0);
+        waiting.served();
+        assert_eq!(warnings(&mut waiting, 100, &alone), 0);
+        assert_eq!(warnings(&mut waiting, 120, &alone), 1);
+    }
+}
