@@ -1,0 +1,194 @@
+//! A torrent in words: for people (escaped lines) and for programs (JSON).
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use indicatif::BinaryBytes;
+use serde::Serialize;
+
+use super::progress::{clock, harmless};
+use crate::metainfo::torrent::Metainfo;
+use crate::rate::ByteRate;
+
+/// Last second of the year 9999: later dates are shown as numbers.
+const LAST_DATE: i64 = 253_402_300_799;
+
+/// A file's path as the torrent gives it, a stranger's text; the torrent's name for a single file.
+pub(super) fn file_name(metainfo: &Metainfo, file: usize) -> String {
+    match metainfo.layout.files.get(file) {
+        Some(file) if !file.name.is_empty() => file.name.join("/"),
+        _ => metainfo.name.clone(),
+    }
+}
+
+/// Everything in a torrent that is worth telling. Texts are as the torrent has them: JSON escapes them by
+/// itself, [`Description::to_text`] as it prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Description {
+    name: String,
+    info_hash: String,
+    /// Bytes.
+    length: u64,
+    /// Bytes.
+    piece_length: u32,
+    pieces: u32,
+    private: bool,
+    #[serde(serialize_with = "as_seconds")]
+    duration: Option<Duration>,
+    /// Bytes/s.
+    bitrate: Option<u64>,
+    title: Option<String>,
+    /// Bytes of the picture.
+    thumbnail: Option<usize>,
+    comment: Option<String>,
+    created_by: Option<String>,
+    /// Unix seconds.
+    creation_date: Option<i64>,
+    trackers: Vec<Vec<String>>,
+    files: Vec<FileDescription>,
+}
+
+#[derive(Debug, Serialize)]
+struct FileDescription {
+    index: usize,
+    path: String,
+    /// Bytes.
+    length: u64,
+    #[serde(serialize_with = "as_seconds")]
+    duration: Option<Duration>,
+    /// Only fills up a piece (BEP 47).
+    pad: bool,
+    /// What is played when nobody says which.
+    main: bool,
+}
+
+impl Description {
+    /// Of this torrent.
+    pub(super) fn new(metainfo: &Metainfo) -> Self {
+        let main = metainfo.layout.largest_media();
+        let files = metainfo.layout.files.iter().enumerate().map(|(index, file)| FileDescription {
+            index,
+            path: file_name(metainfo, index),
+            length: file.length(),
+            duration: file.playtime,
+            pad: file.pad,
+            main: Some(index) == main,
+        });
+        Self {
+            name: metainfo.name.clone(),
+            info_hash: metainfo.info_hash.to_string(),
+            length: metainfo.geometry.total(),
+            piece_length: metainfo.geometry.piece_length(),
+            pieces: metainfo.geometry.pieces(),
+            private: metainfo.private,
+            duration: metainfo.duration(None),
+            bitrate: metainfo.bitrate(main),
+            title: metainfo.title.clone(),
+            thumbnail: metainfo.thumbnail.as_ref().map(bytes::Bytes::len),
+            comment: metainfo.comment.clone(),
+            created_by: metainfo.created_by.clone(),
+            creation_date: metainfo.creation_date,
+            trackers: metainfo.trackers.clone(),
+            files: files.collect(),
+        }
+    }
+
+    /// Lines for people, each ended by a line feed; nothing in them can move a cursor.
+    pub(super) fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |label: &str, value: &str| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{label:<13} {value}");
+        };
+        line("name", &harmless(&self.name));
+        line("info-hash", &self.info_hash);
+        line("size", &size(self.length));
+        line("pieces", &format!("{} of {}", self.pieces, pieces_of(self.piece_length)));
+        line("duration", &self.duration.map_or_else(|| "not given".to_owned(), clock));
+        line("bitrate", &self.bitrate.map_or_else(|| "not known".to_owned(), bits));
+        let texts = [("title", &self.title), ("comment", &self.comment), ("created by", &self.created_by)];
+        for (label, value) in texts.iter().filter_map(|(label, value)| Some((label, value.as_ref()?))) {
+            line(label, &harmless(value));
+        }
+        if let Some(bytes) = self.thumbnail {
+            line("thumbnail", &format!("{bytes} bytes"));
+        }
+        if let Some(when) = self.creation_date {
+            line("created", &date(when));
+        }
+        line("private", if self.private { "yes: peers come from the trackers only" } else { "no" });
+        self.tracker_lines(&mut line);
+        self.file_lines(&mut line);
+        text
+    }
+
+    fn tracker_lines(&self, line: &mut dyn FnMut(&str, &str)) {
+        if self.trackers.is_empty() {
+            line("trackers", "none: peers must be named with --peer");
+        }
+        for (number, tier) in self.trackers.iter().enumerate() {
+            let urls: Vec<_> = tier.iter().map(|url| harmless(url)).collect();
+            line(if number == 0 { "trackers" } else { "" }, &urls.join("  "));
+        }
+    }
+
+    fn file_lines(&self, line: &mut dyn FnMut(&str, &str)) {
+        for (number, file) in self.files.iter().filter(|file| !file.pad).enumerate() {
+            let time = file.duration.map_or_else(String::new, |time| format!("  ({})", clock(time)));
+            let main = if file.main && self.files.len() > 1 { "  <- main" } else { "" };
+            let (index, length) = (file.index, BinaryBytes(file.length).to_string());
+            let value = format!("{index:>4}  {length:>11}  {}{time}{main}", harmless(&file.path));
+            line(if number == 0 { "files" } else { "" }, &value);
+        }
+    }
+}
+
+/// A piece's length: `32 KiB`, or bytes where it is not a whole number of KiB.
+pub(super) fn pieces_of(length: u32) -> String {
+    match length {
+        length if length % (1 << 20) == 0 => format!("{} MiB", length >> 20),
+        length if length % (1 << 10) == 0 => format!("{} KiB", length >> 10),
+        length => format!("{length} bytes"),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    format!("{} ({bytes} bytes)", BinaryBytes(bytes))
+}
+
+fn as_seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}
+
+fn bits(rate: u64) -> String {
+    let kilobits = u128::from(rate) * 8 / 1_000;
+    format!("{} ({kilobits} kbit/s)", ByteRate(rate))
+}
+
+fn date(when: i64) -> String {
+    match u64::try_from(when) {
+        Ok(seconds) if when <= LAST_DATE => {
+            humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+                .to_string()
+        }
+        _ => format!("{when} (Unix seconds)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_outside_of_the_calendar_are_numbers() {
+        assert_eq!(date(1_216_299_452), "2008-07-17T12:57:32Z");
+        assert_eq!(date(-1), "-1 (Unix seconds)");
+        assert_eq!(date(i64::MAX), format!("{} (Unix seconds)", i64::MAX));
+    }
+
+    #[test]
+    fn rates_are_told_in_both_units() {
+        assert_eq!(bits(65_536), "64 KiB/s (524 kbit/s)");
+        assert!(bits(u64::MAX).contains("kbit/s"));
+    }
+}
