@@ -221,13 +221,18 @@ fn assert_tags(viewer: &Viewer) {
     assert_eq!(picture.buffer().expect("a picture has bytes").size(), THUMBNAIL.len());
 }
 
+/// When the demuxer looks at the end, requests are taken back, and their blocks may be on the way already: 64 of
+/// them at most, which is much of so short a film.
+const ON_THE_WAY: u64 = 64 * 16 * 1024;
+
 /// The figures of a film that was fetched once, from one seed.
 fn assert_figures(viewer: &Viewer, bytes: u64) {
     let stats = viewer.stats();
     let figure = |name: &str| viewer.figure(name);
     assert_eq!(stats.get::<&str>("state"), Ok("seeding"), "{stats}");
-    assert!((bytes..bytes + bytes / 33).contains(&figure("bytes-downloaded")), "{bytes}: {stats}");
-    assert!(figure("bytes-wasted") < bytes / 33, "{stats}");
+    let wasted = bytes / 33 + ON_THE_WAY;
+    assert!((bytes..bytes + wasted).contains(&figure("bytes-downloaded")), "{bytes}: {stats}");
+    assert!(figure("bytes-wasted") < wasted, "{stats}");
     assert_eq!(figure("bytes-verified"), bytes, "{stats}");
     for none in ["bytes-uploaded", "stalls", "stall-time", "hash-failures", "banned"] {
         assert_eq!(figure(none), 0, "{none}: {stats}");
