@@ -33,9 +33,9 @@ fn size() -> u64 {
     (mib << 20) + ODD_BYTES
 }
 
-/// A gigabyte may take ten minutes on a busy machine.
+/// A gigabyte may take nine minutes more on a busy machine.
 fn limit() -> Duration {
-    PATIENCE + Duration::from_millis(size() >> 21)
+    PATIENCE + Duration::from_millis(size() >> 11)
 }
 
 /// One file and its torrents, one for each piece length.
