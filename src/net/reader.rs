@@ -13,6 +13,7 @@ use super::session::{Handle, ReadError};
 use super::shelf::{Failure, Found, Look};
 use super::task::Control;
 use crate::metainfo::geometry::{Block, PieceIndex};
+use crate::stream::container;
 use crate::swarm::ReaderInput;
 use crate::swarm::event::{PlaybackStats, ReaderId};
 
@@ -30,6 +31,8 @@ pub struct Reader {
     flushing: AtomicBool,
     /// The piece of the last read that the engine was told of.
     told: AtomicU32,
+    /// The engine was told what the head of the file points at.
+    foreseen: AtomicBool,
 }
 
 /// What a look at the shelf ends in.
@@ -42,7 +45,14 @@ enum Seen {
 
 impl Reader {
     pub(super) const fn new(handle: Handle, id: ReaderId, file: Range<u64>) -> Self {
-        Self { handle, id, file, flushing: AtomicBool::new(false), told: AtomicU32::new(NOWHERE) }
+        Self {
+            handle,
+            id,
+            file,
+            flushing: AtomicBool::new(false),
+            told: AtomicU32::new(NOWHERE),
+            foreseen: AtomicBool::new(false),
+        }
     }
 
     /// Bytes in the file.
@@ -92,12 +102,16 @@ impl Reader {
         Ok(slices)
     }
 
-    /// The same, but exactly `length` bytes unless the file ends first (pull mode).
+    /// The same, but exactly `length` bytes unless the file ends first (pull mode). Who pulls will jump: what the
+    /// head of the file points at is fetched early.
     ///
     /// # Errors
     /// As [`Reader::read`].
     pub fn read_exact(&self, offset: u64, length: usize) -> Result<Vec<Bytes>, ReadError> {
         let mut all = self.read(offset, length)?;
+        if offset == 0 && !self.foreseen.swap(true, Ordering::Relaxed) {
+            self.foresee();
+        }
         let mut have: usize = all.iter().map(Bytes::len).sum();
         while have < length {
             match self.read(offset + have as u64, length - have) {
@@ -165,6 +179,19 @@ impl Reader {
             Seen::Failed(failure) => Err(ReadError::Storage { message: failure.message, full: failure.full }),
             Seen::Flushing => Err(ReadError::Flushing),
             Seen::Gone => Err(ReadError::Gone),
+        }
+    }
+
+    /// Tells the engine what the head of the file points at. Its first piece is there; more is not waited for.
+    fn foresee(&self) {
+        let most = self.length().min(container::HEAD as u64);
+        let Ok(head) = self.read(0, usize::try_from(most).unwrap_or(container::HEAD)) else { return };
+        let mut places = container::places(&head.concat(), self.length());
+        for place in &mut places {
+            *place = self.file.start + place.start..self.file.start + place.end;
+        }
+        if !places.is_empty() {
+            self.say(ReaderInput::Expects(places));
         }
     }
 

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use super::bitrate::{Bitrate, READ_AHEAD};
 use super::clock::PlayClock;
+use super::container::MAX_PLACES;
 use super::start::{Buffer, Media, Supply, readiness};
 use crate::rate::ByteRate;
 use crate::time::{Duration, Instant};
@@ -39,6 +40,8 @@ const SKIP: u64 = 64 * 1024;
 pub struct Sets {
     /// What a read waits for.
     pub urgent: Range<u64>,
+    /// What reads will jump to, in order.
+    pub soon: Vec<Range<u64>>,
     /// In order.
     pub high: Range<u64>,
     /// Rarest first.
@@ -89,6 +92,8 @@ pub struct Playback {
     contiguous: u64,
     /// What was read in order ends here. Reads of what is there need not all be told.
     read_to: u64,
+    /// What it will jump to and is not all there.
+    expected: Vec<Range<u64>>,
     /// End of a read that jumped; a read that goes on there moves the playhead.
     jumped: Option<u64>,
     /// The next read is the new place, wherever it is, since this flush.
@@ -117,6 +122,7 @@ impl Playback {
             bitrate: Bitrate::new(bitrate),
             clock: PlayClock::default(),
             opened: now,
+            expected: Vec::new(),
             jumped: None,
             flushed: Some(now),
             floor: 0,
@@ -176,6 +182,13 @@ impl Playback {
         }
     }
 
+    /// It will jump to these places soon; those outside of its file are none.
+    pub fn expect(&mut self, places: Vec<Range<u64>>) {
+        let file = &self.file;
+        let inside = places.into_iter().map(|p| p.start.max(file.start)..p.end.min(file.end));
+        self.expected = inside.filter(|p| !p.is_empty()).take(MAX_PLACES).collect();
+    }
+
     /// The application plays or pauses.
     pub fn set_playing(&mut self, now: Instant, playing: bool) {
         self.clock.set_playing(now, playing);
@@ -197,6 +210,7 @@ impl Playback {
         {
             self.waiting = None;
         }
+        self.expected.retain(|place| first_missing(place.start) < place.end);
     }
 
     /// What it wants, up to the byte where what may be kept for it ends.
@@ -205,7 +219,8 @@ impl Playback {
         let high = demand.map_or(UNKNOWN_HIGH, |d| d.saturating_mul(HIGH.as_secs()).max(MIN_HIGH));
         let end = |bytes: u64| self.playhead.saturating_add(bytes).min(self.file.end).min(reach);
         let (high, mid) = (end(high), end(high.saturating_mul(MID_FACTOR)));
-        Sets { urgent: self.waits_for(), high: self.playhead..high, mid: high..mid }
+        let soon = self.expected.iter().filter(|place| place.end <= reach).cloned().collect();
+        Sets { urgent: self.waits_for(), soon, high: self.playhead..high, mid: high..mid }
     }
 
     /// Time until the player needs one of these bytes: zero for what a read waits for, none when it cannot be

@@ -185,15 +185,15 @@ impl Torrent {
         self.drop_idle();
     }
 
-    /// A reader waits for something that nobody thought of (an index at the end): what is queued at peers and
-    /// not on the way yet is asked for again behind it.
+    /// A reader waits for something that nobody thought of, or will (an index at the end): what is queued at
+    /// peers and not on the way yet is asked for again behind it.
     pub(super) fn make_way(&mut self, now: Instant, waiting: &Range<u64>) {
         let geometry = *self.pieces.geometry();
         let missing: Vec<_> = geometry.pieces_in(waiting).filter(|p| self.pieces.is_needed(*p)).collect();
         let able = self.peers.iter().filter(|(_, p)| missing.iter().any(|piece| p.serves(*piece)));
         for key in able.map(|(key, _)| key).collect::<Vec<_>>() {
             let Some(p) = self.peers.get_mut(key) else { continue };
-            let queued = p.pipeline.queued(now).filter(|b| !self.picker.is_urgent(b.piece));
+            let queued = p.pipeline.queued(now).filter(|b| !self.picker.is_awaited(b.piece));
             let queued: BTreeSet<_> = queued.collect();
             let gone = p.pipeline.cancel(now, |block| queued.contains(&block));
             self.hungry.add(key);
@@ -319,6 +319,24 @@ mod tests {
         assert_eq!(bed.requests(peer)[0].piece.get(), 99);
         bed.reader(ReaderInput::Read(99 * PIECE..99 * PIECE + 20));
         assert_eq!(bed.requests(peer), [], "once is enough");
+    }
+
+    #[test]
+    fn what_a_reader_will_jump_to_goes_before_what_is_fetched_ahead() {
+        let (mut bed, peer) = reading();
+        for block in &bed.requests(peer)[..8] {
+            bed.now += Duration::from_millis(16);
+            bed.give(peer, *block);
+        }
+        bed.requests(peer);
+        let places = vec![99 * PIECE..99 * PIECE + 10, 50 * PIECE..50 * PIECE + 10, 200 * PIECE..201 * PIECE];
+        bed.reader(ReaderInput::Expects(places));
+        let asked = bed.requests(peer);
+        let pieces: Vec<_> = asked.iter().map(|b| b.piece.get()).collect();
+        assert_eq!(pieces[..8], [99, 99, 99, 99, 50, 50, 50, 50]);
+        assert!(pieces[8..].iter().all(|piece| *piece < 50), "the third is not in the torrent: {pieces:?}");
+        bed.reader(ReaderInput::Read(99 * PIECE..99 * PIECE + 10));
+        assert_eq!(bed.requests(peer), [], "it is on its way");
     }
 
     #[test]

@@ -195,6 +195,8 @@ pub enum ReaderInput {
     },
     /// It reads these bytes now, and waits for them if they are not there.
     Read(Range<u64>),
+    /// It will jump to these bytes soon, in this order.
+    Expects(Vec<Range<u64>>),
     /// A flushing seek: the next read is where playback goes on.
     Flushed,
     /// The application plays (`true`) or pauses.

@@ -1,6 +1,6 @@
 //! Which block next from this peer: the three Give-to-Get sets.
 //!
-//! 1. *urgent*: what a reader waits for, in order;
+//! 1. *urgent*: what a reader waits for, in order; then *soon*: what it will jump to (an index at the end);
 //! 2. *high*: behind the playhead, in order. A peer that is slower than the best one starts looking where it can
 //!    deliver in time, so that it does not sit on the block that is needed next ([`Reach`]);
 //! 3. *mid*: rarest first; 4. *low*: rarest first over whatever else is wanted.
@@ -35,6 +35,7 @@ struct InOrder {
 #[derive(Clone, Debug)]
 struct Wanted {
     urgent: InOrder,
+    soon: Vec<InOrder>,
     high: InOrder,
     mid: Range<u32>,
 }
@@ -96,6 +97,13 @@ impl InOrder {
     }
 }
 
+impl Wanted {
+    /// Everything that is fetched in order.
+    fn in_order(&self) -> impl Iterator<Item = &InOrder> {
+        [&self.urgent, &self.high].into_iter().chain(&self.soon)
+    }
+}
+
 impl Picker {
     /// What the readers want has changed.
     pub fn set_wanted<'a>(&mut self, geometry: &Geometry, sets: impl Iterator<Item = &'a Sets>) {
@@ -104,6 +112,7 @@ impl Picker {
             let before = old.get(n);
             self.readers.push(Wanted {
                 urgent: InOrder::new(geometry, &sets.urgent).keep(before.map(|b| &b.urgent)),
+                soon: sets.soon.iter().map(|place| InOrder::new(geometry, place)).collect(),
                 high: InOrder::new(geometry, &sets.high).keep(before.map(|b| &b.high)),
                 mid: geometry.span(&sets.mid),
             });
@@ -115,6 +124,7 @@ impl Picker {
         for wanted in &mut self.readers {
             wanted.urgent.reopen(piece.get());
             wanted.high.reopen(piece.get());
+            wanted.soon.iter_mut().for_each(|run| run.reopen(piece.get()));
         }
         self.taken = 0;
     }
@@ -122,12 +132,13 @@ impl Picker {
     /// Whether a piece is in a set that is fetched in order.
     pub fn is_pressing(&self, piece: PieceIndex) -> bool {
         let n = piece.get();
-        self.readers.iter().any(|w| w.urgent.pieces.contains(&n) || w.high.pieces.contains(&n))
+        self.readers.iter().flat_map(Wanted::in_order).any(|run| run.pieces.contains(&n))
     }
 
-    /// Whether a reader waits for a piece.
-    pub fn is_urgent(&self, piece: PieceIndex) -> bool {
-        self.readers.iter().any(|w| w.urgent.pieces.contains(&piece.get()))
+    /// Whether a reader waits for a piece, or will jump to it.
+    pub fn is_awaited(&self, piece: PieceIndex) -> bool {
+        let awaited = self.readers.iter().flat_map(|w| std::iter::once(&w.urgent).chain(&w.soon));
+        awaited.into_iter().any(|run| run.pieces.contains(&piece.get()))
     }
 
     /// The next block to ask from this peer.
@@ -155,9 +166,15 @@ impl Picker {
 
     /// `skip`: pieces behind the playhead that are left to others.
     fn in_order(&mut self, pieces: &mut Pieces, key: PeerKey, peer: &Peer, skip: u32) -> Option<Block> {
-        let mut urgent = self.readers.iter_mut().filter(|_| skip == 0);
-        if let Some(block) = urgent.find_map(|w| w.urgent.pick(pieces, 0, key, peer)) {
-            return Some(block);
+        if skip == 0 {
+            let mut urgent = self.readers.iter_mut().map(|w| &mut w.urgent);
+            if let Some(block) = urgent.find_map(|run| run.pick(pieces, 0, key, peer)) {
+                return Some(block);
+            }
+            let mut soon = self.readers.iter_mut().flat_map(|w| &mut w.soon);
+            if let Some(block) = soon.find_map(|run| run.pick(pieces, 0, key, peer)) {
+                return Some(block);
+            }
         }
         let readers = self.readers.len();
         for n in (0..readers).map(|n| (self.turn + n) % readers) {

@@ -44,6 +44,7 @@ impl Torrent {
                 self.review_interest(now);
             }
             ReaderInput::Read(range) => self.on_read(now, id, range),
+            ReaderInput::Expects(places) => self.on_expects(now, id, places),
             ReaderInput::Open { .. } => {}
             ReaderInput::Flushed => self.with_reader(id, |r| r.flush(now)),
             ReaderInput::Playing(playing) => self.with_reader(id, |r| r.set_playing(now, playing)),
@@ -81,6 +82,21 @@ impl Torrent {
         if !there {
             self.refill_all();
         }
+    }
+
+    /// A reader will jump to these places: they go before what is fetched ahead.
+    pub(super) fn on_expects(&mut self, now: Instant, id: ReaderId, places: Vec<Range<u64>>) {
+        // Where not everything is kept, the windows say what may be fetched.
+        if self.config.budget.is_some() {
+            return;
+        }
+        let Some(playback) = self.readers.get_mut(&id) else { return };
+        playback.expect(places);
+        playback.refresh(|from| first_missing(&self.pieces, from));
+        let soon = playback.sets(now, u64::MAX).soon;
+        self.cut_sets(now);
+        soon.iter().for_each(|place| self.make_way(now, place));
+        self.refill_all();
     }
 
     pub(super) fn tick_readers(&mut self, now: Instant) {
