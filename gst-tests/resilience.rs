@@ -195,6 +195,7 @@ fn of_two_processes_in_one_folder_the_second_is_told_who_has_it() {
     let copy = scratch.path().join("copy.bin");
     let pipeline = pipeline(&film, &seed, &copy, &format!("download-dir={}", folder.display()));
     let error = play(&pipeline).expect_err("another process has it");
+    assert!(error.matches(gst::ResourceError::Busy), "{error}");
     assert!(error.message().contains(&holder), "{error}");
     first.until_complete(&film, PATIENCE);
 }

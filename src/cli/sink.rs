@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::net::session::{ReadError, Reader};
+use crate::net::session::{ReadError, Reader, Trouble};
 
 /// Most bytes of one read; the engine gives what it has.
 const READ_MOST: usize = 4 << 20;
@@ -74,10 +74,10 @@ fn pump<W: Write>(
             Err(ReadError::End) => return Ok(End::Complete),
             Err(ReadError::Flushing) => return Ok(End::Stopped),
             Err(ReadError::Gone) => bail!("the engine ended before the file did"),
-            Err(ReadError::Storage { message, full: true }) => {
+            Err(ReadError::Storage { message, trouble: Trouble::Full }) => {
                 bail!("{message}: make room and run the same command again; what is there is kept")
             }
-            Err(ReadError::Storage { message, full: false }) => return Err(anyhow!(message)),
+            Err(ReadError::Storage { message, .. }) => return Err(anyhow!(message)),
         };
         offset += blocks.iter().map(|block| block.len() as u64).sum::<u64>();
         let Some(out) = out.as_mut() else { continue };
@@ -160,7 +160,8 @@ mod tests {
         let content = Bytes::from(vec![1; 100]);
         let mut out = Narrow { got: Vec::new(), width: 10, closes_after: 30 };
         assert_eq!(pump(&file(&content, 20), Some(&mut out)).unwrap(), End::Closed);
-        let full = |_| Err(ReadError::Storage { message: "no space in /x".to_owned(), full: true });
+        let full =
+            |_| Err(ReadError::Storage { message: "no space in /x".to_owned(), trouble: Trouble::Full });
         let error = pump::<File>(&full, None).unwrap_err().to_string();
         assert!(error.contains("/x") && error.contains("make room"), "{error}");
         assert_eq!(pump::<File>(&|_| Err(ReadError::Flushing), None).unwrap(), End::Stopped);

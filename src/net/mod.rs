@@ -12,6 +12,7 @@ mod announce_udp;
 pub mod announcing;
 mod conn;
 mod guarded;
+mod jobs;
 mod listen;
 mod opening;
 mod reach;

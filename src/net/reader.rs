@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::session::{Handle, ReadError};
+use super::session::{Handle, ReadError, Trouble};
 use super::shelf::{Failure, Found, Look};
 use super::task::Control;
 use crate::metainfo::geometry::{Block, PieceIndex};
+use crate::store::StoreError;
 use crate::stream::container;
 use crate::swarm::ReaderInput;
 use crate::swarm::event::{PlaybackStats, ReaderId};
@@ -86,11 +87,7 @@ impl Reader {
             Found::Memory(slices) => slices,
             Found::Disk(storage) => {
                 let block = Block { piece, begin: range.start, length: range.end - range.start };
-                vec![
-                    storage
-                        .read(block)
-                        .map_err(|e| ReadError::Storage { message: e.to_string(), full: false })?,
-                ]
+                vec![storage.read(block).map_err(disk_failed)?]
             }
             Found::Nothing => return Err(ReadError::Gone),
         };
@@ -176,7 +173,9 @@ impl Reader {
         });
         match seen {
             Seen::Found(found) => Ok(found),
-            Seen::Failed(failure) => Err(ReadError::Storage { message: failure.message, full: failure.full }),
+            Seen::Failed(failure) => {
+                Err(ReadError::Storage { message: failure.message, trouble: failure.trouble })
+            }
             Seen::Flushing => Err(ReadError::Flushing),
             Seen::Gone => Err(ReadError::Gone),
         }
@@ -211,4 +210,8 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.say(ReaderInput::Close);
     }
+}
+
+fn disk_failed(error: StoreError) -> ReadError {
+    ReadError::Storage { message: error.to_string(), trouble: Trouble::from(&error) }
 }

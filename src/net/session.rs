@@ -19,6 +19,7 @@ use super::shelf::Shelf;
 use super::task::{self, Control, Notify};
 use super::workers::Workers;
 use crate::metainfo::torrent::Metainfo;
+use crate::store::StoreError;
 pub use crate::store::place::Place;
 use crate::swarm::ReaderInput;
 use crate::swarm::event::{ReaderId, Stats};
@@ -88,8 +89,8 @@ pub enum Notice {
     StorageFailed {
         /// What to tell the user, escaped for print.
         message: String,
-        /// No space left (`ENOSPC`, `EDQUOT`).
-        full: bool,
+        /// In one word.
+        trouble: Trouble,
     },
 }
 
@@ -107,6 +108,27 @@ pub enum ReaderNotice {
         /// Time until 100, where it can be told.
         left: Option<Duration>,
     },
+}
+
+/// What is wrong with a storage, as far as users can do something about it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No space left (`ENOSPC`, `EDQUOT`).
+    Full,
+    /// Another process has the torrent open in the same place.
+    InUse,
+    /// Anything else.
+    Other,
+}
+
+impl From<&StoreError> for Trouble {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } => Self::Full,
+            StoreError::Locked { .. } => Self::InUse,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Why a torrent cannot be opened.
@@ -139,8 +161,8 @@ pub enum ReadError {
     Storage {
         /// What to tell the user.
         message: String,
-        /// No space left.
-        full: bool,
+        /// In one word.
+        trouble: Trouble,
     },
     /// The engine ended under the reader.
     #[error("the engine has ended")]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::session::Trouble;
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::store::Storage;
@@ -31,8 +32,8 @@ struct Lying {
 pub(super) struct Failure {
     /// For users, escaped.
     pub(super) message: String,
-    /// No space left.
-    pub(super) full: bool,
+    /// In one word.
+    pub(super) trouble: Trouble,
 }
 
 struct Inner {
@@ -326,7 +327,7 @@ mod tests {
         let (shelf, bytes) = shelf();
         let piece = shelf.geometry().piece(0).unwrap();
         shelf.lay(piece, blocks(&bytes));
-        let failure = Failure { message: "disk full".to_owned(), full: true };
+        let failure = Failure { message: "disk full".to_owned(), trouble: Trouble::Full };
         shelf.fail(failure.clone());
         assert!(matches!(look(&shelf, piece, 0..1), Ok(Found::Memory(_))));
         let other = shelf.geometry().piece(1).unwrap();

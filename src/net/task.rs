@@ -8,10 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::Rng as _;
 use rand_pcg::Pcg64;
-use sha1::{Digest as _, Sha1};
 use slotmap::SecondaryMap;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -20,20 +18,19 @@ use tokio::time::{Instant as Clock, sleep_until};
 use super::announce::AnnounceClient;
 use super::announcing::{Announcing, News};
 use super::conn::{self, Line, MaxFrame};
+use super::jobs::{self, Jobs};
 use super::listen::{Call, Listener};
 use super::opening;
 use super::session::{Notice, Options, ReaderNotice};
-use super::shelf::{Failure, Shelf};
+use super::shelf::Shelf;
 use super::workers::Workers;
 use crate::discovery::announcer::{self, Figures};
-use crate::metainfo::geometry::{BLOCK_LENGTH, Block, PieceIndex};
 use crate::metainfo::torrent::Metainfo;
 use crate::rate::ByteRate;
-use crate::store::disk::{DiskStore, SAVE_EVERY};
-use crate::store::{Storage as _, StoreError};
+use crate::store::disk::SAVE_EVERY;
 use crate::swarm::event::{Event, ReaderId};
 use crate::swarm::torrent::Torrent;
-use crate::swarm::{Config, Direction, Input, Job, Output, PeerKey, ReaderInput, Source, Verdict};
+use crate::swarm::{Config, Direction, Input, Output, PeerKey, ReaderInput, Source};
 use crate::time::Instant;
 use crate::wire::handshake::Hello;
 use crate::wire::ids::PeerId;
@@ -96,9 +93,8 @@ struct Driver {
     metainfo: Arc<Metainfo>,
     options: Options,
     shelf: Arc<Shelf>,
-    workers: Workers,
     notices: broadcast::Sender<Notice>,
-    store: Arc<DiskStore>,
+    jobs: Jobs,
     torrent: Torrent,
     announcing: Option<Announcing>,
     started: Clock,
@@ -107,12 +103,9 @@ struct Driver {
     lines: SecondaryMap<PeerKey, Line>,
     ears: BTreeMap<ReaderId, Notify>,
     inputs: mpsc::Sender<Input>,
-    answers: mpsc::UnboundedSender<Input>,
     dialled: mpsc::UnboundedSender<Dialled>,
     stats_due: Clock,
     save_due: Clock,
-    /// Verified pieces at the last save.
-    saved: u32,
     told_peers: (u64, usize),
 }
 
@@ -126,9 +119,7 @@ pub(super) async fn run(mut parts: Parts) {
         Ok(Some(opened)) => drive(parts, opened, waiting).await,
         Ok(None) => waiting.into_iter().find_map(stop_of),
         Err(error) => {
-            let failure = failure_of(&error);
-            let _ = parts.notices.send(notice_of(&failure));
-            shelf.fail(failure);
+            jobs::fail(&shelf, &parts.notices, &error);
             refuse_all(&mut parts.orders, waiting).await
         }
     };
@@ -229,11 +220,17 @@ impl Driver {
         let torrent = Torrent::new(config, metainfo.geometry, opened.have.clone(), Instant::ZERO, seed);
         let now = Clock::now();
         let mut driver = Self {
-            saved: opened.have.count(),
-            store: opened.store,
+            jobs: Jobs {
+                metainfo: Arc::clone(&metainfo),
+                store: opened.store,
+                shelf: Arc::clone(&shelf),
+                workers,
+                answers,
+                notices: notices.clone(),
+                saved: opened.have.count(),
+            },
             metainfo,
             shelf,
-            workers,
             notices,
             torrent,
             announcing: None,
@@ -243,7 +240,6 @@ impl Driver {
             lines: SecondaryMap::new(),
             ears: BTreeMap::new(),
             inputs,
-            answers,
             dialled,
             stats_due: now,
             save_due: now + SAVE_EVERY,
@@ -292,7 +288,7 @@ impl Driver {
         }
         if clock >= self.save_due {
             self.save_due = clock + SAVE_EVERY;
-            self.save();
+            self.jobs.save(self.torrent.have());
         }
         let wake = self.started + wait.since(Instant::ZERO).min(FAR);
         wake.min(self.stats_due).min(self.save_due)
@@ -307,7 +303,7 @@ impl Driver {
                 self.lines.remove(peer);
             }
             Output::Send { peer, message } => self.send(peer, message),
-            Output::Start(job) => self.start(job),
+            Output::Start(job) => self.jobs.start(job),
             Output::WantPeers => self.want_peers(WANT),
             Output::Event(event) => self.on_event(event),
         }
@@ -363,67 +359,6 @@ impl Driver {
             }
             Err(refused) => tracing::debug!(%addr, %refused, "not connected"),
         }
-    }
-
-    fn start(&self, job: Job) {
-        match job {
-            Job::Verify { piece, blocks } => self.verify(piece, blocks),
-            Job::Read { peer, block } => self.read(peer, block),
-            Job::Discard { piece } => {
-                let (store, shelf) = (Arc::clone(&self.store), Arc::clone(&self.shelf));
-                shelf.discard(piece);
-                self.workers.run(move || {
-                    if let Err(error) = store.discard(piece) {
-                        tracing::warn!(%error, "cannot give space back");
-                    }
-                });
-            }
-        }
-    }
-
-    fn verify(&self, piece: PieceIndex, blocks: Vec<Bytes>) {
-        let expected = self.metainfo.piece_hash(piece);
-        let (store, shelf) = (Arc::clone(&self.store), Arc::clone(&self.shelf));
-        let (answers, notices) = (self.answers.clone(), self.notices.clone());
-        self.workers.run(move || {
-            let verdict = if hash(&blocks) != expected {
-                Verdict::Bad
-            } else {
-                shelf.lay(piece, blocks.clone());
-                match store.write(piece, &blocks) {
-                    Ok(()) => {
-                        shelf.written(piece);
-                        Verdict::Good
-                    }
-                    Err(error) => {
-                        let failure = failure_of(&error);
-                        // Nobody may listen.
-                        let _ = notices.send(notice_of(&failure));
-                        shelf.fail(failure);
-                        Verdict::Unwritten
-                    }
-                }
-            };
-            // The torrent may have ended meanwhile.
-            let _ = answers.send(Input::Verified { piece, verdict });
-        });
-    }
-
-    fn read(&self, peer: PeerKey, block: Block) {
-        let answers = self.answers.clone();
-        let end = block.begin + block.length;
-        if let Some(data) = self.shelf.slice(block.piece, block.begin..end).map(own) {
-            let _ = answers.send(Input::BlockRead { peer, block, data: Some(data) });
-            return;
-        }
-        let store = Arc::clone(&self.store);
-        self.workers.run(move || {
-            let data = store.read(block);
-            if let Err(error) = &data {
-                tracing::warn!(%error, "cannot read a block for a peer");
-            }
-            let _ = answers.send(Input::BlockRead { peer, block, data: data.ok() });
-        });
     }
 
     fn on_event(&mut self, event: Event) {
@@ -555,33 +490,11 @@ impl Driver {
         self.shelf.set_stats(stats, playback);
     }
 
-    fn save(&mut self) {
-        let have = self.torrent.have();
-        if std::mem::replace(&mut self.saved, have.count()) == have.count() {
-            return;
-        }
-        let (store, have) = (Arc::clone(&self.store), have.clone());
-        self.workers.run(move || {
-            if let Err(error) = store.save(&have) {
-                tracing::warn!(%error, "cannot save what is there; it will be checked at the next start");
-            }
-        });
-    }
-
     /// The end: peers are closed, what is there is saved, trackers are told.
     async fn finish(mut self) {
         self.report(self.now());
         self.lines.clear();
-        let (saved, done) = oneshot::channel();
-        let (store, have) = (Arc::clone(&self.store), self.torrent.have().clone());
-        self.workers.run(move || {
-            if let Err(error) = store.close(&have) {
-                tracing::warn!(%error, "cannot save what is there; it will be checked at the next start");
-            }
-            drop(store);
-            // Nobody else waits for it.
-            let _ = saved.send(());
-        });
+        let done = self.jobs.close(self.torrent.have().clone());
         let goodbye = async {
             if let Some(announcing) = self.announcing.take() {
                 announcing.stop(GOODBYE).await;
@@ -590,24 +503,4 @@ impl Driver {
         // A worker that ended without saying so has been logged.
         let (_, ()) = tokio::join!(done, goodbye);
     }
-}
-
-/// A part of a block that is to wait in a connection: a small one must not keep the whole block in memory.
-fn own(part: Bytes) -> Bytes {
-    if part.len() < BLOCK_LENGTH as usize { Bytes::copy_from_slice(&part) } else { part }
-}
-
-/// SHA-1 over blocks in order.
-fn hash(blocks: &[Bytes]) -> [u8; 20] {
-    let mut sha1 = Sha1::new();
-    blocks.iter().for_each(|block| sha1.update(block));
-    sha1.finalize().into()
-}
-
-pub(super) fn failure_of(error: &StoreError) -> Failure {
-    Failure { message: error.to_string(), full: matches!(error, StoreError::Full { .. }) }
-}
-
-fn notice_of(failure: &Failure) -> Notice {
-    Notice::StorageFailed { message: failure.message.clone(), full: failure.full }
 }

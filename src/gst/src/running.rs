@@ -15,7 +15,7 @@ use super::load::Loaded;
 use super::settings::Settings;
 use super::{SwarmSrc, messenger};
 use crate::gst::messages::{self, Level};
-use crate::net::session::{self, Handle, OpenError, Options, ReadError, Reader};
+use crate::net::session::{self, Handle, OpenError, Options, ReadError, Reader, Trouble};
 use crate::rate::ByteRate;
 use crate::swarm::event::{PlaybackStats, Stats};
 
@@ -209,11 +209,15 @@ fn structure(state: &str, stats: &Stats, playback: &PlaybackStats) -> gst::Struc
 /// A failed read for the bus.
 pub(super) fn read_failed(error: &ReadError) -> gst::ErrorMessage {
     match error {
-        ReadError::Storage { message, full: true } => gst::error_msg!(
+        ReadError::Storage { message, trouble: Trouble::Full } => gst::error_msg!(
             gst::ResourceError::NoSpaceLeft,
             ("No space left: {message}. Make room, or set download-dir or a smaller cache-size")
         ),
-        ReadError::Storage { message, full: false } => {
+        ReadError::Storage { message, trouble: Trouble::InUse } => gst::error_msg!(
+            gst::ResourceError::Busy,
+            ("Another program has this torrent: {message}. End it, or set another download-dir")
+        ),
+        ReadError::Storage { message, trouble: Trouble::Other } => {
             gst::error_msg!(gst::ResourceError::Write, ("Cannot keep what arrives: {message}"))
         }
         ReadError::Gone | ReadError::Flushing | ReadError::End => {
@@ -249,11 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_says_so() {
-        let failed =
-            |full| read_failed(&ReadError::Storage { message: "/d: no space".into(), full }).to_string();
-        assert!(failed(true).contains("No space left: /d: no space"), "{}", failed(true));
-        assert!(failed(false).contains("Cannot keep"), "{}", failed(false));
+    fn what_is_wrong_with_the_disk_is_said() {
+        for (trouble, text) in [
+            (Trouble::Full, "No space left: /d: it"),
+            (Trouble::InUse, "Another program has this torrent: /d: it"),
+            (Trouble::Other, "Cannot keep what arrives: /d: it"),
+        ] {
+            let error = read_failed(&ReadError::Storage { message: "/d: it".into(), trouble }).to_string();
+            assert!(error.contains(text), "{error}");
+        }
     }
 
     #[test]

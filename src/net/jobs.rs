@@ -1,0 +1,143 @@
+//! What a torrent has its workers do: hash pieces and write them, read blocks for peers, give space back, save.
+//!
+//! A piece is hashed where its blocks lie, laid on the shelf for waiting readers, and written: one job, one answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha1::{Digest as _, Sha1};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::session::{Notice, Trouble};
+use super::shelf::{Failure, Shelf};
+use super::workers::Workers;
+use crate::metainfo::bitfield::Bitfield;
+use crate::metainfo::geometry::{BLOCK_LENGTH, Block, PieceIndex};
+use crate::metainfo::torrent::Metainfo;
+use crate::store::disk::DiskStore;
+use crate::store::{Storage as _, StoreError};
+use crate::swarm::{Input, Job, PeerKey, Verdict};
+
+/// Gives a torrent's work to the threads that may take their time.
+pub(super) struct Jobs {
+    pub(super) metainfo: Arc<Metainfo>,
+    pub(super) store: Arc<DiskStore>,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) workers: Workers,
+    /// What comes out, for the engine.
+    pub(super) answers: mpsc::UnboundedSender<Input>,
+    pub(super) notices: broadcast::Sender<Notice>,
+    /// Verified pieces at the last save.
+    pub(super) saved: u32,
+}
+
+impl Jobs {
+    /// Does what the engine wants done.
+    pub(super) fn start(&self, job: Job) {
+        match job {
+            Job::Verify { piece, blocks } => self.verify(piece, blocks),
+            Job::Read { peer, block } => self.read(peer, block),
+            Job::Discard { piece } => self.discard(piece),
+        }
+    }
+
+    /// Saves which pieces are there, if it are more or fewer than the last time.
+    pub(super) fn save(&mut self, have: &Bitfield) {
+        if std::mem::replace(&mut self.saved, have.count()) == have.count() {
+            return;
+        }
+        let (store, have) = (Arc::clone(&self.store), have.clone());
+        self.workers.run(move || unsaved(store.save(&have)));
+    }
+
+    /// Saves for the last time, behind everything that was started. The answer comes when that is done.
+    pub(super) fn close(&self, have: Bitfield) -> oneshot::Receiver<()> {
+        let (saved, done) = oneshot::channel();
+        let store = Arc::clone(&self.store);
+        self.workers.run(move || {
+            unsaved(store.close(&have));
+            drop(store);
+            // Nobody else waits for it.
+            let _ = saved.send(());
+        });
+        done
+    }
+
+    fn verify(&self, piece: PieceIndex, blocks: Vec<Bytes>) {
+        let expected = self.metainfo.piece_hash(piece);
+        let (store, shelf) = (Arc::clone(&self.store), Arc::clone(&self.shelf));
+        let (answers, notices) = (self.answers.clone(), self.notices.clone());
+        self.workers.run(move || {
+            let verdict = if hash(&blocks) != expected {
+                Verdict::Bad
+            } else {
+                shelf.lay(piece, blocks.clone());
+                match store.write(piece, &blocks) {
+                    Ok(()) => {
+                        shelf.written(piece);
+                        Verdict::Good
+                    }
+                    Err(error) => {
+                        fail(&shelf, &notices, &error);
+                        Verdict::Unwritten
+                    }
+                }
+            };
+            // The torrent may have ended meanwhile.
+            let _ = answers.send(Input::Verified { piece, verdict });
+        });
+    }
+
+    fn read(&self, peer: PeerKey, block: Block) {
+        let answers = self.answers.clone();
+        let end = block.begin + block.length;
+        if let Some(data) = self.shelf.slice(block.piece, block.begin..end).map(own) {
+            let _ = answers.send(Input::BlockRead { peer, block, data: Some(data) });
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.workers.run(move || {
+            let data = store.read(block);
+            if let Err(error) = &data {
+                tracing::warn!(%error, "cannot read a block for a peer");
+            }
+            let _ = answers.send(Input::BlockRead { peer, block, data: data.ok() });
+        });
+    }
+
+    fn discard(&self, piece: PieceIndex) {
+        self.shelf.discard(piece);
+        let store = Arc::clone(&self.store);
+        self.workers.run(move || {
+            if let Err(error) = store.discard(piece) {
+                tracing::warn!(%error, "cannot give space back");
+            }
+        });
+    }
+}
+
+/// The disk refused: who listens is told, and readers get nothing more.
+pub(super) fn fail(shelf: &Shelf, notices: &broadcast::Sender<Notice>, error: &StoreError) {
+    let (message, trouble) = (error.to_string(), Trouble::from(error));
+    // Nobody may listen.
+    let _ = notices.send(Notice::StorageFailed { message: message.clone(), trouble });
+    shelf.fail(Failure { message, trouble });
+}
+
+fn unsaved(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "cannot save what is there; it will be checked at the next start");
+    }
+}
+
+/// A part of a block that is to wait in a connection: a small one must not keep the whole block in memory.
+fn own(part: Bytes) -> Bytes {
+    if part.len() < BLOCK_LENGTH as usize { Bytes::copy_from_slice(&part) } else { part }
+}
+
+/// SHA-1 over blocks in order.
+fn hash(blocks: &[Bytes]) -> [u8; 20] {
+    let mut sha1 = Sha1::new();
+    blocks.iter().for_each(|block| sha1.update(block));
+    sha1.finalize().into()
+}
