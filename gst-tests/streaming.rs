@@ -22,6 +22,8 @@ use tempfile::TempDir;
 /// Length of the films unless `SWARM_TEST_SECONDS` says otherwise.
 const SECONDS: u32 = 25;
 const PIECE_LENGTH: u32 = 32 * 1024;
+/// The index of a film, 350 bytes/s of it, lies in several of these.
+const SMALL_PIECE_LENGTH: u32 = 4 * 1024;
 /// Beyond this a picture is so late that somebody should have told the application to wait.
 const LATE: Duration = Duration::from_secs(1);
 /// What should happen at once may take this long on a busy machine.
@@ -58,21 +60,24 @@ struct Show {
 impl Show {
     /// The seed gives `speed` times what the film needs; infinity: whatever goes.
     fn new(container: Container, speed: f64) -> Self {
-        Self::with_offer(container, speed, Some(Duration::from_secs(seconds().into())))
+        Self::in_pieces(container, speed, PIECE_LENGTH)
     }
 
-    fn with_offer(container: Container, speed: f64, playtime: Option<Duration>) -> Self {
+    fn in_pieces(container: Container, speed: f64, piece_length: u32) -> Self {
+        let playtime = Some(Duration::from_secs(seconds().into()));
+        Self::with_offer(container, speed, Offer { playtime, piece_length, ..Offer::default() })
+    }
+
+    fn with_offer(container: Container, speed: f64, offer: Offer) -> Self {
         let original = film(container, Picture::Snow, seconds());
         let scratch = scratch("streaming");
         let extension = original.extension().and_then(|e| e.to_str()).expect("a film has an extension");
         let case = thread::current().name().expect("a case has a name").replace(' ', "-");
         let offer = Offer {
             name: format!("{case}.{extension}"),
-            piece_length: PIECE_LENGTH,
-            playtime,
             title: Some(case),
             thumbnail: Some(Bytes::from_static(THUMBNAIL)),
-            ..Offer::default()
+            ..offer
         };
         let torrent = torrents::offer(scratch.path(), &original, &offer);
         let bytes = std::fs::metadata(&original).expect("the film is there").len();
@@ -141,8 +146,8 @@ fn assert_smooth(viewer: &Viewer) {
 }
 
 /// The seed cannot deliver the film in the time in which it is shown: the start waits until it can.
-fn a_slow_seed(container: Container, factory: &str) {
-    let show = Show::new(container, 0.8);
+fn a_slow_seed(container: Container, piece_length: u32, factory: &str) {
+    let show = Show::in_pieces(container, 0.8, piece_length);
     let mut viewer = show.viewer(factory);
     viewer.play();
     until_playing(&mut viewer);
@@ -248,7 +253,8 @@ fn assert_figures(viewer: &Viewer, bytes: u64) {
 
 /// The torrent does not say how long the film is: that is learned while it is shown.
 fn a_torrent_without_a_duration(container: Container, factory: &str) {
-    let show = Show::with_offer(container, 1.3, None);
+    let offer = Offer { playtime: None, piece_length: PIECE_LENGTH, ..Offer::default() };
+    let show = Show::with_offer(container, 1.3, offer);
     let mut viewer = show.viewer(factory);
     viewer.play();
     until_playing(&mut viewer);
@@ -371,10 +377,13 @@ fn nobody_comes() {
 /// A case of its own thread.
 type Case = (&'static str, fn());
 
-const CASES: [Case; 17] = [
-    ("slow seed, ts", || a_slow_seed(Container::MpegTs, "playbin")),
-    ("slow seed, mp4", || a_slow_seed(Container::Mp4, "playbin3")),
-    ("slow seed, mkv", || a_slow_seed(Container::Mkv, "playbin")),
+const CASES: [Case; 18] = [
+    ("slow seed, ts", || a_slow_seed(Container::MpegTs, PIECE_LENGTH, "playbin")),
+    ("slow seed, mp4", || a_slow_seed(Container::Mp4, PIECE_LENGTH, "playbin3")),
+    ("slow seed, mkv", || a_slow_seed(Container::Mkv, PIECE_LENGTH, "playbin")),
+    ("slow seed, mp4, index of several pieces", || {
+        a_slow_seed(Container::Mp4, SMALL_PIECE_LENGTH, "playbin")
+    }),
     ("flagging seed, ts", || a_seed_that_flags(Container::MpegTs, "playbin3")),
     ("flagging seed, mp4", || a_seed_that_flags(Container::Mp4, "playbin")),
     ("flagging seed, mkv", || a_seed_that_flags(Container::Mkv, "playbin3")),

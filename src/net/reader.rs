@@ -80,7 +80,7 @@ impl Reader {
         let geometry = self.handle.shelf().geometry();
         let piece = geometry.piece_at(start).ok_or(ReadError::End)?;
         let whole = geometry.piece_range(piece);
-        self.tell(piece, start..end);
+        self.tell(piece, whole.end, start..end);
         let within = |at: u64| u32::try_from(at - whole.start).expect("pieces are shorter than 4 GiB");
         let range = within(start)..within(end.min(whole.end));
         let mut slices = match self.take(piece, range.clone(), start..end)? {
@@ -194,9 +194,9 @@ impl Reader {
         }
     }
 
-    /// Where reading is, once a piece.
-    fn tell(&self, piece: PieceIndex, bytes: Range<u64>) {
-        if self.told.swap(piece.get(), Ordering::Relaxed) != piece.get() {
+    /// Where reading is, once a piece; of a read that goes beyond the piece, how far.
+    fn tell(&self, piece: PieceIndex, piece_end: u64, bytes: Range<u64>) {
+        if self.told.swap(piece.get(), Ordering::Relaxed) != piece.get() || bytes.end > piece_end {
             self.say(ReaderInput::Read(bytes));
         }
     }

@@ -34,6 +34,9 @@ const STEADY: Duration = Duration::from_secs(2);
 const NOTHING_READ: Duration = Duration::from_secs(1);
 /// A gap in reading up to here is still reading in order (demuxers skip atoms they do not need).
 const SKIP: u64 = 64 * 1024;
+/// Who goes on reading so far behind a look aside stays there. (An index is one read, and then one of what
+/// follows it, or a few short ones.)
+const SETTLED: u64 = 64 * 1024;
 
 /// The parts of the torrent that a reader wants, most urgent first. Byte ranges of the torrent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +73,17 @@ pub struct Tally {
     pub start_up: Option<Duration>,
 }
 
+/// A read that jumped, and those that went on there.
+#[derive(Copy, Clone, Debug)]
+struct Jump {
+    start: u64,
+    end: u64,
+    /// Where the first that went on began.
+    onward: Option<u64>,
+    /// Everything from the end to here is verified; reads of what is there need not all be told.
+    there: u64,
+}
+
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// Waiting for the start rule since then; the application was told this percentage.
@@ -94,8 +108,8 @@ pub struct Playback {
     read_to: u64,
     /// What it will jump to and is not all there.
     expected: Vec<Range<u64>>,
-    /// End of a read that jumped; a read that goes on there moves the playhead.
-    jumped: Option<u64>,
+    /// A look aside; who goes on reading there moves the playhead.
+    jumped: Option<Jump>,
     /// The next read is the new place, wherever it is, since this flush.
     flushed: Option<Instant>,
     /// The application was told so much in this episode and at this place: less would look like a mistake.
@@ -157,7 +171,7 @@ impl Playback {
                 self.tie(now, range.start);
             }
             Place::Elsewhere => self.start_at(now, range.start, fresh),
-            Place::Aside => self.jumped = Some(range.end),
+            Place::Aside => self.look_aside(&range),
         }
         self.contiguous = self.contiguous.max(self.playhead);
         if there {
@@ -209,6 +223,9 @@ impl Playback {
             && first_missing(range.start) >= range.end
         {
             self.waiting = None;
+        }
+        if let Some(jump) = &mut self.jumped {
+            jump.there = first_missing(jump.end).max(jump.end);
         }
         self.expected.retain(|place| first_missing(place.start) < place.end);
     }
@@ -304,14 +321,28 @@ impl Playback {
     }
 
     fn place(&self, range: &Range<u64>, fresh: bool) -> Place {
-        let onward = |from: u64| (from..from.saturating_add(SKIP)).contains(&range.start);
         if fresh {
             return if range.start == self.playhead { Place::InOrder } else { Place::Elsewhere };
         }
         if (self.playhead..=self.contiguous.saturating_add(SKIP)).contains(&range.start) {
             return Place::InOrder;
         }
-        if self.jumped.is_some_and(onward) { Place::Elsewhere } else { Place::Aside }
+        let since = self.jumped.filter(|jump| jump.goes_on(range)).and_then(|jump| jump.onward);
+        if since.is_some_and(|since| range.start - since >= SETTLED) {
+            Place::Elsewhere
+        } else {
+            Place::Aside
+        }
+    }
+
+    fn look_aside(&mut self, range: &Range<u64>) {
+        let Range { start, end } = *range;
+        let fresh = Jump { start, end, onward: None, there: end };
+        let jump =
+            self.jumped.filter(|j| (j.start..j.end).contains(&start) || j.goes_on(range)).unwrap_or(fresh);
+        let onward = jump.onward.or_else(|| (start >= jump.end).then_some(start));
+        let end = jump.end.max(end);
+        self.jumped = Some(Jump { end, onward, there: jump.there.max(end), ..jump });
     }
 
     fn start_at(&mut self, now: Instant, byte: u64, fresh: bool) {
@@ -400,6 +431,12 @@ impl Playback {
             })
         };
         readiness(Buffer { bytes: self.contiguous - self.playhead, media: media() }, supply)
+    }
+}
+
+impl Jump {
+    fn goes_on(&self, range: &Range<u64>) -> bool {
+        (self.end..=self.there.saturating_add(SKIP)).contains(&range.start)
     }
 }
 
@@ -522,9 +559,22 @@ mod tests {
             (0, 50 * MIB..50 * MIB + 100)
         );
         assert!(!playback.read(at(2), 1000..2000, true), "back in order");
-        assert!(!playback.read(at(3), 50 * MIB..50 * MIB + 100, true));
-        assert!(playback.read(at(4), 50 * MIB + 100..50 * MIB + 300, true));
-        assert_eq!(playback.playhead(), 50 * MIB + 100);
+        let mut reads = 0;
+        let mut goes_on_from = |playback: &mut Playback, start, end| {
+            reads += 1;
+            playback.read(at(2 + reads), start..end, false)
+        };
+        // The head of an index, all of it piece by piece, and what is behind.
+        for (start, end) in [(50 * MIB, 50 * MIB + 16), (50 * MIB, 54 * MIB), (52 * MIB, 54 * MIB)] {
+            assert!(!goes_on_from(&mut playback, start, end));
+        }
+        assert!(!goes_on_from(&mut playback, 54 * MIB, 54 * MIB + 16));
+        assert_eq!((playback.playhead(), playback.first_missing()), (1000, 1000));
+        // Reading on, of which not everything is told.
+        assert!(!goes_on_from(&mut playback, 54 * MIB + 16, 54 * MIB + 1_000));
+        playback.refresh(|from| if from > 54 * MIB { 55 * MIB } else { from });
+        assert!(goes_on_from(&mut playback, 55 * MIB, 55 * MIB + 100));
+        assert_eq!(playback.playhead(), 55 * MIB);
     }
 
     #[test]
