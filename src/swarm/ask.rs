@@ -130,8 +130,8 @@ impl Torrent {
         }
     }
 
-    /// Takes requests back from a peer that gives nothing, as far as somebody else could answer them; what still
-    /// comes is welcome.
+    /// Takes requests back from a peer that gives nothing, as far as somebody else could answer them or they are
+    /// lost; what still comes is welcome.
     pub(super) fn take_back(&mut self, now: Instant, peer: PeerKey) {
         self.end_reservations(peer);
         let others: Vec<_> = self
@@ -142,9 +142,14 @@ impl Torrent {
             .collect();
         let elsewhere = |block: Block| others.iter().any(|p| p.serves(block.piece));
         let Some(p) = self.peers.get(peer) else { return };
-        let useless: BTreeSet<_> = p.pipeline.pending().filter(|b| elsewhere(*b)).collect();
+        let lost = p.pipeline.is_lost(now);
+        let useless: BTreeSet<_> = p.pipeline.pending().filter(|b| lost || elsewhere(*b)).collect();
         let Some(p) = self.peers.get_mut(peer) else { return };
         let taken = p.pipeline.cancel(now, |block| useless.contains(&block));
+        if lost {
+            p.pipeline.try_again(now);
+            self.hungry.add(peer);
+        }
         self.withdraw(now, peer, &taken);
     }
 

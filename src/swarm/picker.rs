@@ -88,7 +88,7 @@ impl InOrder {
     fn pick(&mut self, pieces: &mut Pieces, from: u32, key: PeerKey, peer: &Peer) -> Option<Block> {
         let geometry = *pieces.geometry();
         let piece = |n: u32| geometry.piece(n);
-        while self.open < self.pieces.end && piece(self.open).is_some_and(|p| !is_open(pieces, p)) {
+        while self.open < self.pieces.end && piece(self.open).is_some_and(|p| !pieces.has_unasked(p)) {
             self.open += 1;
         }
         let mut candidates = (self.open.max(from)..self.pieces.end).filter_map(piece);
@@ -243,14 +243,6 @@ impl Picker {
     /// Pieces came to be wanted, or peers came: the order of rarity is out of date.
     pub fn invalidate(&mut self) {
         self.ordered = None;
-    }
-}
-
-fn is_open(pieces: &Pieces, piece: PieceIndex) -> bool {
-    match pieces.status(piece) {
-        Status::Missing => true,
-        Status::Fetching => pieces.partial(piece).is_some_and(|p| p.free() > 0),
-        Status::Verifying | Status::Have => false,
     }
 }
 

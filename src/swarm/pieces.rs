@@ -168,11 +168,6 @@ impl Pieces {
         self.partials.keys().copied()
     }
 
-    /// The piece under way, if it is.
-    pub fn partial(&self, piece: PieceIndex) -> Option<&Partial> {
-        self.partials.get(&piece)
-    }
-
     /// All pieces under way that still have blocks with nobody, in order.
     pub fn open_partials(&self) -> impl Iterator<Item = (PieceIndex, &Partial)> {
         self.partials.iter().filter(|(_, p)| p.free() > 0).map(|(i, p)| (*i, p))
@@ -181,6 +176,15 @@ impl Pieces {
     /// Blocks asked for or received and not verified yet: what is in flight, in blocks.
     pub const fn busy(&self) -> usize {
         self.busy
+    }
+
+    /// Whether the piece has blocks that are neither here nor asked for.
+    pub fn has_unasked(&self, piece: PieceIndex) -> bool {
+        match self.status(piece) {
+            Status::Missing => true,
+            Status::Fetching => self.partials.get(&piece).is_some_and(|p| p.free() > 0),
+            Status::Verifying | Status::Have => false,
+        }
     }
 
     /// Whether a block of this piece can be asked from this peer.
@@ -227,6 +231,11 @@ impl Pieces {
         data: Bytes,
         others: &mut SmallVec<[PeerKey; 1]>,
     ) -> Arrival {
+        if self.status(block.piece) == Status::Missing && self.is_needed(block.piece) {
+            // Given up with all others of its piece, and here after all.
+            self.status[block.piece.index()] = Status::Fetching;
+            self.partials.insert(block.piece, Partial::new(self.geometry.blocks(block.piece)));
+        }
         let arrival = self.change(block.piece, |p| p.receive(number(block), from, data, others));
         if arrival == Some(Arrival::Complete) {
             self.status[block.piece.index()] = Status::Verifying;

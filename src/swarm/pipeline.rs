@@ -48,6 +48,11 @@ const OVERTAKEN: u32 = 32;
 const WITHHELD_AFTER: Duration = Duration::from_secs(2);
 /// Cancelled requests that are remembered, as their blocks may be on the way.
 const MAX_CANCELLED: usize = 4_096;
+/// A refusal that comes so long after a cancel is not the answer to it: BEP 6 wants each cancelled request answered,
+/// but Transmission forgets it without a word, and rejects what is left in its queue much later.
+const CANCEL_ANSWERED: Duration = Duration::from_secs(3);
+/// Without any block for this time, requests are lost, even if nobody else could answer them.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 
 /// A request under way.
 #[derive(Copy, Clone, Debug)]
@@ -73,7 +78,8 @@ struct Extreme {
 #[derive(Debug)]
 pub struct Pipeline {
     pending: VecDeque<Pending>,
-    cancelled: VecDeque<Block>,
+    /// Cancelled requests, and when.
+    cancelled: VecDeque<(Block, Instant)>,
     target: u32,
     /// No block was late yet.
     ramping: bool,
@@ -82,6 +88,8 @@ pub struct Pipeline {
     max_gap: Extreme,
     /// Last arrival, or the moment when requests went out after a time with none.
     last_sign: Instant,
+    /// The same, whether or not the peer was found to snub us meanwhile.
+    silent_since: Instant,
     rate: RateMeter,
     /// Time with requests under way until `busy_since`, which is set while there are any.
     busy: Duration,
@@ -124,6 +132,7 @@ impl Default for Pipeline {
             min_delay: Extreme::new(Ord::min),
             max_gap: Extreme::new(Ord::max),
             last_sign: Instant::ZERO,
+            silent_since: Instant::ZERO,
             rate: RateMeter::new(RATE_WINDOW),
             busy: Duration::ZERO,
             busy_since: None,
@@ -170,6 +179,7 @@ impl Pipeline {
         let behind = self.under_way();
         if behind == 0 {
             self.last_sign = now;
+            self.silent_since = now;
         }
         self.pending.push_back(Pending { block, sent: now, behind, overtaken: 0 });
         self.count_time(now);
@@ -191,6 +201,7 @@ impl Pipeline {
         let waited = delay.saturating_sub(self.min_delay.value().unwrap_or_default());
         self.max_gap.add(now, (now - self.last_sign).min(waited).min(MAX_GAP));
         self.last_sign = now;
+        self.silent_since = now;
         self.snubbed = None;
         self.rejected = 0;
         self.adapt(delay, pending.behind + 1);
@@ -201,11 +212,14 @@ impl Pipeline {
     /// The request will not be answered; `choking`: as every other one, because the peer chokes us. `false`
     /// when it is not under way any more.
     pub fn dropped(&mut self, now: Instant, block: Block, choking: bool) -> bool {
+        let under_way = self.pending.iter().position(|p| p.block == block);
         // Answers come in order: a cancelled request went out before one for the same block that is under way.
-        if self.take_cancelled(block) {
+        let fresh = |at: Instant| under_way.is_none() || now - at < CANCEL_ANSWERED;
+        if let Some(at) = self.cancelled.iter().position(|(b, at)| *b == block && fresh(*at)) {
+            self.cancelled.remove(at);
             return false;
         }
-        let Some(at) = self.pending.iter().position(|p| p.block == block) else { return false };
+        let Some(at) = under_way else { return false };
         self.pending.remove(at);
         self.rejected += u32::from(!choking);
         self.count_time(now);
@@ -222,7 +236,7 @@ impl Pipeline {
             }
             keep
         });
-        self.cancelled.extend(&gone);
+        self.cancelled.extend(gone.iter().map(|block| (*block, now)));
         let surplus = self.cancelled.len().saturating_sub(MAX_CANCELLED);
         self.cancelled.drain(..surplus);
         self.count_time(now);
@@ -244,6 +258,18 @@ impl Pipeline {
     /// Whether the peer takes requests and gives nothing.
     pub const fn is_snubbed(&self) -> bool {
         self.snubbed.is_some()
+    }
+
+    /// Whether the requests under way are lost: the peer has given nothing for very long.
+    pub fn is_lost(&self, now: Instant) -> bool {
+        !self.pending.is_empty() && now - self.silent_since > LOST_AFTER
+    }
+
+    /// Tries a snubbing peer with one request now.
+    pub fn try_again(&mut self, now: Instant) {
+        if let Some((again, _)) = &mut self.snubbed {
+            *again = now;
+        }
     }
 
     /// Requests that the peer refused since it last gave a block.
@@ -330,7 +356,7 @@ impl Pipeline {
     }
 
     fn take_cancelled(&mut self, block: Block) -> bool {
-        let at = self.cancelled.iter().position(|b| *b == block);
+        let at = self.cancelled.iter().position(|(b, _)| *b == block);
         at.is_some_and(|at| self.cancelled.remove(at).is_some())
     }
 }
@@ -442,6 +468,29 @@ mod tests {
         assert!(!pipeline.dropped(now, block(0), false));
         assert_eq!(pipeline.len(), 1, "the second request is still under way");
         assert!(pipeline.arrived(now, block(0)));
+    }
+
+    #[test]
+    fn a_late_reject_hits_the_new_request_as_cancels_may_never_be_answered() {
+        let mut pipeline = Pipeline::default();
+        let at = Instant::from_secs;
+        pipeline.sent(at(0), block(0));
+        pipeline.cancel(at(0), |_| true);
+        pipeline.sent(at(0), block(0));
+        assert!(pipeline.dropped(at(9), block(0), false) && pipeline.is_empty());
+        assert!(pipeline.arrived(at(9), block(0)), "if it comes after all, it was asked for");
+    }
+
+    #[test]
+    fn what_a_lone_peer_never_answers_is_lost_in_the_end() {
+        let mut pipeline = Pipeline::default();
+        let at = Instant::from_secs;
+        pipeline.sent(at(0), block(0));
+        assert!(pipeline.check_snubbed(at(6)) && !pipeline.is_lost(at(6)));
+        assert!(pipeline.check_snubbed(at(21)) && pipeline.is_lost(at(21)));
+        pipeline.cancel(at(21), |_| true);
+        pipeline.try_again(at(21));
+        assert_eq!((pipeline.room(at(21)), pipeline.is_lost(at(99))), (1, false));
     }
 
     #[test]

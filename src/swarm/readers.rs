@@ -6,6 +6,7 @@ use super::event::{Event, PlaybackStats, ReaderId};
 use super::pieces::Pieces;
 use super::torrent::Torrent;
 use super::{Output, ReaderInput};
+use crate::metainfo::geometry::PieceIndex;
 use crate::rate::ByteRate;
 use crate::stream::playback::Playback;
 use crate::stream::start::Supply;
@@ -71,11 +72,15 @@ impl Torrent {
         let Some(playback) = self.readers.get_mut(&id) else { return };
         let moved = playback.read(now, range.clone(), there);
         playback.refresh(|from| first_missing(&self.pieces, from));
-        let expected = self.pieces.geometry().pieces_in(&range).all(|piece| self.picker.is_pressing(piece));
+        // Who reads in order so fast that the sets could not follow waits for what is asked for already.
+        let in_order = playback.playhead() == range.start;
+        let asked = |piece: PieceIndex| in_order && !self.pieces.has_unasked(piece);
+        let surprising = |piece: PieceIndex| !self.picker.is_pressing(piece) && !asked(piece);
+        let surprise = self.pieces.geometry().pieces_in(&range).any(surprising);
         if moved {
             self.cut_sets(now);
             self.cancel_useless(now);
-        } else if !there && !expected {
+        } else if !there && surprise {
             self.cut_sets(now);
             self.make_way(now, &range);
         }
