@@ -36,6 +36,8 @@ const QUEUEING: Duration = Duration::from_millis(30);
 const MAX_GAP: Duration = Duration::from_secs(2);
 /// How far the smallest delay and the longest gap look back.
 const MEMORY: Duration = Duration::from_secs(4);
+/// A rate measured over less than this says little: what arrived is the first round trip.
+const YOUNG: Duration = Duration::from_millis(100);
 /// The rate is measured over this time.
 const RATE_WINDOW: Duration = Duration::from_secs(3);
 /// Without any block for this time a peer is snubbing us.
@@ -301,10 +303,13 @@ impl Pipeline {
         self.pending.iter().zip(0u32..).map(move |(p, position)| (p.block, expected(position)))
     }
 
-    /// The requests that wait at the peer behind others: those of which nothing is on the way yet.
+    /// The requests that wait at the peer behind others: those of which nothing is on the way yet. None while that
+    /// can hardly be told: a fast peer may have sent all of them.
     pub fn queued(&self, now: Instant) -> impl Iterator<Item = Block> {
         let soon = self.min_delay.value().unwrap_or_default() + QUEUEING;
-        let waits = move |expected: Option<Duration>| expected.is_some_and(|expected| expected > soon);
+        let told = self.active(now) - Instant::ZERO >= YOUNG;
+        let waits =
+            move |expected: Option<Duration>| told && expected.is_some_and(|expected| expected > soon);
         self.expectations(now).filter(move |(_, expected)| waits(*expected)).map(|(block, _)| block)
     }
 
