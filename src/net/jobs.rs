@@ -41,7 +41,7 @@ impl Jobs {
         }
     }
 
-    /// Saves which pieces are there, if it are more or fewer than the last time.
+    /// Saves which pieces are there, if there are more or fewer than at the last time.
     pub(super) fn save(&mut self, have: &Bitfield) {
         if std::mem::replace(&mut self.saved, have.count()) == have.count() {
             return;

@@ -137,8 +137,8 @@ impl Picker {
 
     /// Whether a reader waits for a piece, or will jump to it.
     pub fn is_awaited(&self, piece: PieceIndex) -> bool {
-        let awaited = self.readers.iter().flat_map(|w| std::iter::once(&w.urgent).chain(&w.soon));
-        awaited.into_iter().any(|run| run.pieces.contains(&piece.get()))
+        let mut awaited = self.readers.iter().flat_map(|w| std::iter::once(&w.urgent).chain(&w.soon));
+        awaited.any(|run| run.pieces.contains(&piece.get()))
     }
 
     /// The next block to ask from this peer.

@@ -190,7 +190,7 @@ impl Pipeline {
     /// A block arrived. `false` when it was not asked for.
     pub fn arrived(&mut self, now: Instant, block: Block) -> bool {
         let Some(at) = self.pending.iter().position(|p| p.block == block) else {
-            return self.take_cancelled(block);
+            return self.take_cancelled(block, |_| true);
         };
         self.pending.range_mut(..at).for_each(|p| p.overtaken += 1);
         let Some(pending) = self.pending.remove(at) else { return false };
@@ -216,9 +216,7 @@ impl Pipeline {
     pub fn dropped(&mut self, now: Instant, block: Block, choking: bool) -> bool {
         let under_way = self.pending.iter().position(|p| p.block == block);
         // Answers come in order: a cancelled request went out before one for the same block that is under way.
-        let fresh = |at: Instant| under_way.is_none() || now - at < CANCEL_ANSWERED;
-        if let Some(at) = self.cancelled.iter().position(|(b, at)| *b == block && fresh(*at)) {
-            self.cancelled.remove(at);
+        if self.take_cancelled(block, |at| under_way.is_none() || now - at < CANCEL_ANSWERED) {
             return false;
         }
         let Some(at) = under_way else { return false };
@@ -360,8 +358,9 @@ impl Pipeline {
         self.busy_since = (!self.pending.is_empty()).then_some(now);
     }
 
-    fn take_cancelled(&mut self, block: Block) -> bool {
-        let at = self.cancelled.iter().position(|(b, _)| *b == block);
+    /// Forgets a request for this block that was cancelled at a `fitting` time.
+    fn take_cancelled(&mut self, block: Block, fitting: impl Fn(Instant) -> bool) -> bool {
+        let at = self.cancelled.iter().position(|(b, at)| *b == block && fitting(*at));
         at.is_some_and(|at| self.cancelled.remove(at).is_some())
     }
 }
