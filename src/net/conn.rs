@@ -1,12 +1,11 @@
 //! One connection: bytes to messages and back.
 //!
 //! A reading and a writing task. A block's payload is read from the socket straight into its own allocation
-//! (a slice of a big read buffer would pin all of it), together with the header of the frame behind it, so
-//! that a stream of blocks costs one system call each. Nothing a peer announces is allocated before it comes,
-//! except one block. Both tasks end with their [`Line`]: a peer that does not read cannot keep what was meant for
-//! it in memory.
+//! (a slice of a big read buffer would pin all of it), together with what is likely to be behind it
+//! ([`super::ahead`]). Nothing a peer announces is allocated before it comes, except one block. Both tasks end
+//! with their [`Line`]: a peer that does not read cannot keep what was meant for it in memory.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -18,6 +17,8 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::ahead::{Ahead, Begun, Rooms};
+use super::pool::PooledBlock;
 use crate::metainfo::geometry::BLOCK_LENGTH;
 use crate::swarm::{Input, PeerKey};
 use crate::wire::handshake::{HANDSHAKE, HandshakeError, Hello};
@@ -33,8 +34,6 @@ const MAX_WAITING: usize = 4 * 1024;
 const BATCH: usize = 128;
 /// Bytes read ahead for small frames.
 const READ_AHEAD: usize = 16 * 1024;
-/// Bytes behind a block that are read with it: the header of the next one.
-const NEXT_HEADER: usize = PIECE_HEADER;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -129,8 +128,8 @@ pub(super) fn start(
     let (messages, queue) = mpsc::channel(MAX_WAITING);
     let writer = Writer { stream: write, peer, queue, inputs: inputs.clone() };
     let writing = tokio::spawn(writer.run()).abort_handle();
-    let reader =
-        Reader { stream: read, peer, max_frame, buffer: BytesMut::with_capacity(READ_AHEAD), inputs };
+    let buffer = BytesMut::with_capacity(READ_AHEAD);
+    let reader = Reader { stream: read, peer, max_frame, buffer, ahead: Ahead::default(), inputs };
     let reading = tokio::spawn(reader.run()).abort_handle();
     Line { messages, reading, writing }
 }
@@ -141,6 +140,8 @@ struct Reader {
     max_frame: MaxFrame,
     /// Read and not yet understood.
     buffer: BytesMut,
+    /// Read behind a block's payload; what is in here follows the buffer, which is empty then.
+    ahead: Ahead,
     inputs: mpsc::Sender<Input>,
 }
 
@@ -155,17 +156,20 @@ impl Reader {
 
     async fn read_all(&mut self) -> Result<(), ConnError> {
         loop {
-            let message = match Header::parse(&self.buffer)? {
-                None => {
-                    self.read_more().await?;
-                    continue;
-                }
-                Some(Header::KeepAlive) => {
-                    self.buffer.advance(4);
-                    Message::KeepAlive
-                }
-                Some(Header::Frame { length }) => self.read_frame(length).await?,
-                Some(Header::Block(block)) => self.read_block(block).await?,
+            let message = match self.ahead.take(&mut self.buffer)? {
+                Some(begun) => self.read_payload(begun).await?,
+                None => match Header::parse(&self.buffer)? {
+                    None => {
+                        self.read_more().await?;
+                        continue;
+                    }
+                    Some(Header::KeepAlive) => {
+                        self.buffer.advance(4);
+                        Message::KeepAlive
+                    }
+                    Some(Header::Frame { length }) => self.read_frame(length).await?,
+                    Some(Header::Block(block)) => self.read_block(block).await?,
+                },
             };
             if self.inputs.send(Input::Message { peer: self.peer, message }).await.is_err() {
                 return Ok(());
@@ -197,36 +201,39 @@ impl Reader {
         Ok(Message::decode(&frame)?)
     }
 
-    /// Reads a block's payload into an allocation of its own, and what follows it into the buffer.
+    /// Reads a block's payload, which the buffer may have in part.
     async fn read_block(&mut self, block: RawBlock) -> Result<Message, ConnError> {
         if block.length > BLOCK_LENGTH {
             return Err(ConnError::LongBlock(block.length));
         }
         self.buffer.advance(PIECE_HEADER);
-        let length = block.length as usize;
-        let mut data = vec![0; length];
-        let mut filled = self.buffer.len().min(length);
-        data[..filled].copy_from_slice(&self.buffer[..filled]);
+        let mut payload = PooledBlock::new();
+        let filled = self.buffer.len().min(block.length as usize);
+        payload.bytes_mut()[..filled].copy_from_slice(&self.buffer[..filled]);
         self.buffer.advance(filled);
-        while filled < length {
-            let mut next = [0; NEXT_HEADER];
-            let read = self.read_into(&mut data[filled..], &mut next).await?;
-            let behind = read.saturating_sub(length - filled);
-            self.buffer.extend_from_slice(&next[..behind]);
-            filled += read - behind;
-        }
-        Ok(Message::Piece { index: block.index, begin: block.begin, data: Bytes::from(data) })
+        self.read_payload(Begun { block, payload, filled }).await
     }
 
-    async fn read_into(&self, data: &mut [u8], next: &mut [u8]) -> Result<usize, ConnError> {
-        loop {
-            let mut parts = [IoSliceMut::new(data), IoSliceMut::new(next)];
-            match self.stream.try_read_vectored(&mut parts) {
-                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Ok(read) => return Ok(read),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.stream.readable().await?,
-                Err(e) => return Err(e.into()),
-            }
+    async fn read_payload(&mut self, begun: Begun) -> Result<Message, ConnError> {
+        let Begun { block, mut payload, mut filled } = begun;
+        let length = block.length as usize;
+        while filled < length {
+            let rest = length - filled;
+            let rooms = self.ahead.rooms(&mut payload.bytes_mut()[filled..length]);
+            let read = read_into(&self.stream, rooms).await?;
+            self.ahead.read(read.saturating_sub(rest));
+            filled += read.min(rest);
+        }
+        Ok(Message::Piece { index: block.index, begin: block.begin, data: payload.freeze(length) })
+    }
+}
+
+async fn read_into(stream: &OwnedReadHalf, mut rooms: Rooms<'_>) -> io::Result<usize> {
+    loop {
+        match stream.try_read_vectored(&mut rooms) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
+            result => return result,
         }
     }
 }
@@ -309,19 +316,21 @@ fn payload_of(message: &Message) -> u64 {
 mod tests {
     use super::*;
     use crate::wire::message::RawBlock;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
     use slotmap::SlotMap;
     use tokio::net::TcpListener;
 
     const MAX: MaxFrame = MaxFrame { bitfield: 100_000, others: 1_000 };
 
     /// A started connection, what it says, and the other end.
-    async fn connection() -> (Line, mpsc::Receiver<Input>, TcpStream) {
+    async fn connection(max: MaxFrame) -> (Line, mpsc::Receiver<Input>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
         let (inputs, said) = mpsc::channel(10);
         let peer = SlotMap::with_key().insert(());
-        (start(ours, peer, MAX, inputs), said, theirs)
+        (start(ours, peer, max, inputs), said, theirs)
     }
 
     fn bytes(message: &Message) -> BytesMut {
@@ -332,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_a_peer_that_does_not_read_goes_with_its_line() {
-        let (line, _said, mut theirs) = connection().await;
+        let (line, _said, mut theirs) = connection(MAX).await;
         let data = Bytes::from(vec![7; 1 << 20]);
         let waiting = |n| Message::Piece { index: n, begin: 0, data: data.clone() };
         (0..50).for_each(|n| assert!(line.send(waiting(n))));
@@ -348,7 +357,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_so_many_messages_wait_for_a_peer_that_does_not_read() {
-        let (line, _said, _theirs) = connection().await;
+        let (line, _said, _theirs) = connection(MAX).await;
         let sent = (0..1_000_000).take_while(|_| line.send(Message::Choke)).count();
         assert_eq!(sent, MAX_WAITING, "the writing task had no turn yet");
     }
@@ -356,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn a_block_longer_than_any_that_we_ask_for_is_hostile() {
         for (length, good) in [(BLOCK_LENGTH, true), (BLOCK_LENGTH + 1, false)] {
-            let (_line, mut said, mut theirs) = connection().await;
+            let (_line, mut said, mut theirs) = connection(MAX).await;
             let data = Bytes::from(vec![7; length as usize]);
             theirs
                 .write_all(&bytes(&Message::Piece { index: 1, begin: 0, data: data.clone() }))
@@ -375,7 +384,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_long_frame_is_a_bitfield_and_a_second_is_hostile() {
-        let (_line, mut said, mut theirs) = connection().await;
+        let (_line, mut said, mut theirs) = connection(MAX).await;
         let bitfield = bytes(&Message::Bitfield(vec![1; 5_000].into()));
         let request = bytes(&Message::Request(RawBlock { index: 1, begin: 2, length: 3 }));
         for frame in [&bitfield, &request, &bitfield] {
@@ -384,5 +393,64 @@ mod tests {
         assert!(matches!(said.recv().await, Some(Input::Message { message: Message::Bitfield(_), .. })));
         assert!(matches!(said.recv().await, Some(Input::Message { message: Message::Request(_), .. })));
         assert!(matches!(said.recv().await, Some(Input::Closed { hostile: true, .. })));
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let block = |length: u32| {
+            any::<(u32, u32, u8)>().prop_map(move |(index, begin, fill)| Message::Piece {
+                index,
+                begin,
+                data: vec![fill; length as usize].into(),
+            })
+        };
+        prop_oneof![
+            8 => block(BLOCK_LENGTH),
+            1 => (1..=BLOCK_LENGTH).prop_flat_map(block),
+            1 => any::<u32>().prop_map(Message::Have),
+            1 => Just(Message::KeepAlive),
+            1 => Just(Message::Bitfield(vec![1; 5_000].into())),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However the bytes fall into segments, and whatever the reader guessed to be behind a block.
+        #[test]
+        fn what_is_written_is_what_is_read(
+            messages in vec(any_message(), 1..60),
+            segments in vec(prop_oneof![1..40usize, 10_000..40_000usize, Just(400_000)], 1..60),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let max = MaxFrame { bitfield: 10_000, others: 10_000 };
+                let (_line, mut said, mut theirs) = connection(max).await;
+                let mut all = BytesMut::new();
+                for message in &messages {
+                    message.encode_head(&mut all);
+                    if let Message::Piece { data, .. } = message {
+                        all.extend_from_slice(data);
+                    }
+                }
+                let writing = async {
+                    for length in segments.into_iter().cycle() {
+                        theirs.write_all(&all.split_to(length.min(all.len()))).await.unwrap();
+                        if all.is_empty() {
+                            return;
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let reading = async {
+                    for wanted in &messages {
+                        match said.recv().await.unwrap() {
+                            Input::Message { message, .. } => assert_eq!(message, *wanted),
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                };
+                tokio::join!(writing, reading);
+            });
+        }
     }
 }

@@ -6,6 +6,7 @@
 // This floor is the one that knows the clock; maps here are never iterated to decide anything.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod ahead;
 pub mod announce;
 mod announce_http;
 mod announce_udp;
@@ -15,6 +16,7 @@ mod guarded;
 mod jobs;
 mod listen;
 mod opening;
+mod pool;
 mod reach;
 mod reader;
 pub mod runtime;
