@@ -140,7 +140,9 @@ fn draft(args: &Args, source: &Source, name: String) -> anyhow::Result<Draft> {
         false => Content::Folder(probed.draft_files(source, args.duration.is_some())),
     };
     if args.trackers.is_empty() {
-        warn("no --tracker: peers will have to be named with --peer");
+        warn(
+            "no --tracker: peers will have to be named, with --peer, the property peers, or x.pe in a swarm:// URI",
+        );
     }
     Ok(Draft {
         name,

@@ -124,7 +124,10 @@ impl Description {
 
     fn tracker_lines(&self, line: &mut dyn FnMut(&str, &str)) {
         if self.trackers.is_empty() {
-            line("trackers", "none: peers must be named with --peer");
+            line(
+                "trackers",
+                "none: peers must be named, with --peer, the property peers, or x.pe in a swarm:// URI",
+            );
         }
         for (number, tier) in self.trackers.iter().enumerate() {
             let urls: Vec<_> = tier.iter().map(|url| harmless(url)).collect();

@@ -109,7 +109,7 @@ impl Run {
             self.print_json()?;
         }
         if let Some(why) = self.engine.failure() {
-            bail!("{why}; what is there is kept: mend it and run the same command again");
+            bail!("{why}");
         }
         if self.pump.is_none() && have == self.wanted.total() {
             return Ok(Some(Ended::Complete));

@@ -14,7 +14,7 @@ use super::progress::warn;
 use super::values;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo};
-use crate::net::session::{Handle, Notice, Options, Place};
+use crate::net::session::{Handle, Notice, Options, Place, Trouble};
 use crate::swarm::event::Stats;
 
 /// Longest wait for the trackers to hear that we leave.
@@ -82,7 +82,7 @@ pub(super) fn cache() -> Place {
 /// When it cannot be read or is far too large to be one.
 pub(super) fn read_torrent(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
-    let metadata = std::fs::metadata(path).with_context(|| format!("cannot read the torrent {shown}"))?;
+    let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
     let length = metadata.len();
     ensure!(!metadata.is_dir(), "{shown} is a folder: name a torrent file in it");
     ensure!(
@@ -129,7 +129,7 @@ pub(super) struct Engine {
     trackers: Option<(usize, usize)>,
     /// Why no tracker answered, as the user was told.
     silence: Option<String>,
-    failure: Option<String>,
+    failure: Option<(String, Trouble)>,
 }
 
 impl Engine {
@@ -151,7 +151,7 @@ impl Engine {
                 self.trackers = Some((answered, asked));
                 self.on_silence(failure.filter(|_| answered == 0));
             }
-            Notice::StorageFailed { message, .. } => self.failure = Some(message),
+            Notice::StorageFailed { message, trouble } => self.failure = Some((message, trouble)),
             Notice::Listening(_) | Notice::Peers { .. } | Notice::Completed => {}
         }
     }
@@ -164,9 +164,18 @@ impl Engine {
         self.silence = why;
     }
 
-    /// The disk's failure, if it failed: fit for print.
-    pub(super) fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+    /// The disk's failure, if it failed, and what to do: fit for print.
+    pub(super) fn failure(&self) -> Option<String> {
+        let (message, trouble) = self.failure.as_ref()?;
+        Some(match trouble {
+            Trouble::InUse => format!("{message}; end that one, or give another folder with --dir"),
+            Trouble::Full => {
+                format!("{message}; what is there is kept: make room and run the same command again")
+            }
+            Trouble::Other => {
+                format!("{message}; what is there is kept: mend that and run the same command again")
+            }
+        })
     }
 
     /// Bytes looked at so far while the disk is being checked.

@@ -142,7 +142,10 @@ async fn fetch(
         }
         Ended::Closed => Ok(Exit::Done),
         early => {
-            say(&format!("{name}: stopped at {done}; the same command again goes on from there"));
+            say(&match have {
+                0 => format!("{name}: stopped before anything came"),
+                _ => format!("{name}: stopped at {done}; the same command again goes on from there"),
+            });
             Ok(if early == Ended::GaveUp { Exit::Partial } else { Exit::Interrupted })
         }
     }

@@ -35,15 +35,12 @@ use tracing_subscriber::EnvFilter;
 use exit::Exit;
 
 const LONG_ABOUT: &str = "\
-Watch a film while it downloads, from others who watch it too.
-
-The command makes, shares and fetches torrents; the GStreamer element `swarmsrc` of the same package plays
-them. A first evening:
+Create, share, fetch and inspect torrents for swarmsrc, the GStreamer element that plays a film while it
+downloads, from others who watch it too. A first evening:
 
   swarm create film.mkv --tracker http://192.0.2.7:6969/announce
   swarm seed film.mkv.torrent --tracker        # shares it and runs that tracker
-  swarm get film.mkv.torrent -o - | mpv -      # somewhere else
-";
+  swarm get film.mkv.torrent -o - | mpv -      # somewhere else";
 
 const AFTER_HELP: &str = "\
 Exit codes:

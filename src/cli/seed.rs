@@ -222,7 +222,7 @@ impl Line {
             download_rate: stats.download_rate.get(),
             uploaded: stats.uploaded,
             downloaded: stats.downloaded,
-            failure: engine.failure().map(str::to_owned),
+            failure: engine.failure(),
             stats,
         }
     }

@@ -1,11 +1,13 @@
 //! `swarm tracker`: tells peers of each other, over HTTP and UDP on one port; also inside `seed`.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use super::engine::block_on;
 use super::exit::{AFTER_HELP, Exit};
@@ -15,7 +17,7 @@ use super::signals::Interrupt;
 use super::values::{self, TRACKER_PORT, TrackerAddr};
 use crate::discovery::tracker::{Config, Policy};
 use crate::metainfo::torrent::Metainfo;
-use crate::net::tracker::Tracker;
+use crate::net::tracker::{Tracker, TrackerError};
 use crate::wire::ids::InfoHash;
 
 /// How often status and `--json` are renewed.
@@ -77,13 +79,23 @@ async fn serve(args: &Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
 pub(super) struct Service(Tracker);
 
 impl Service {
-    /// Starts to listen, and says where.
+    /// Starts to listen, and says where. Any address means the IPv4 ones where the system has no IPv6.
     ///
     /// # Errors
     /// When the address is not ours or the port is taken.
     pub(super) fn start(addr: SocketAddr, interval: Duration, policy: Policy) -> anyhow::Result<Self> {
         let config = Config { interval, ..Config::default() };
-        let tracker = Tracker::bind(&tokio::runtime::Handle::current(), addr, config, policy)
+        let bind = |addr| Tracker::bind(&Handle::current(), addr, config, policy.clone());
+        let tracker = bind(addr)
+            .or_else(|error| match (addr, &error) {
+                (_, TrackerError::Bind { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
+                    Err(error)
+                }
+                (SocketAddr::V6(v6), _) if v6.ip().is_unspecified() => {
+                    bind(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), v6.port()))
+                }
+                _ => Err(error),
+            })
             .context("no tracker can be run there: choose another address or port")?;
         let addr = tracker.local_addr();
         say(&format!("tracker listening on http://{addr}/announce and udp://{addr}"));

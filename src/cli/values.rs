@@ -2,7 +2,7 @@
 //!
 //! Each parser is a pure function from text to value, used by clap; its error says what would be right.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -125,9 +125,9 @@ impl TrackerAddr {
         Self { ip, port: Some(port) }
     }
 
-    /// The whole address: parts that were not given come from `bind` (else any address) and 6969.
+    /// The whole address: parts that were not given come from `bind` (else any address, IPv6 and IPv4) and 6969.
     pub(super) fn complete(self, bind: Option<IpAddr>) -> SocketAddr {
-        let ip = self.ip.or(bind).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let ip = self.ip.or(bind).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         SocketAddr::new(ip, self.port.unwrap_or(TRACKER_PORT))
     }
 }
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn the_tracker_address_may_be_given_in_part() {
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         let local: IpAddr = [127, 0, 0, 1].into();
         let at = |text: &str, bind| text.parse::<TrackerAddr>().map(|t| t.complete(bind));
         assert_eq!(at("", None), Ok(SocketAddr::new(any, 6969)));

@@ -63,7 +63,7 @@ pub(crate) enum LoadError {
         source: io::Error,
     },
     /// Not a torrent, or one that we cannot play.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = hint(.0))]
     Metainfo(#[from] MetainfoError),
     /// `file-index` or `?file=` is not a file of the torrent.
     #[error("no file {index}: the torrent has {files} (file-index counts from 0)")]
@@ -76,6 +76,13 @@ pub(crate) enum LoadError {
     /// A pad file, or the torrent is all pad files.
     #[error("the torrent has no file to play there, only padding")]
     Padding,
+}
+
+const fn hint(error: &MetainfoError) -> &'static str {
+    match error {
+        MetainfoError::TooLong(_) | MetainfoError::Bencode(_) => " (name the .torrent file, not the film)",
+        _ => "",
+    }
 }
 
 impl LoadError {

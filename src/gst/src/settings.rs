@@ -196,7 +196,7 @@ pub(crate) fn source_specs() -> Vec<glib::ParamSpec> {
             .nick("Location")
             .blurb(
                 "The torrent to play: a path, a file:// URI, or \
-                 swarm:///absolute/path.torrent?file=N&x.pe=host:port (file: index of the file to play, \
+                 swarm:///absolute/path.torrent?file=N&x.pe=host:port (file: which file to play, from 0; \
                  x.pe: a peer to try, may be repeated)",
             )
             .mutable_ready()
@@ -220,7 +220,7 @@ fn file_specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecInt::builder("file-index")
             .nick("File index")
-            .blurb("Which file of the torrent to play, as counted by the property files; -1 = the largest media file")
+            .blurb("Which file of the torrent to play, counted from 0 as in the property files; -1 = the largest media file")
             .minimum(-1)
             .default_value(-1)
             .mutable_ready()
