@@ -258,7 +258,7 @@ fn fetches() -> Script {
         left.drain(..usize::try_from(line.tally.taken() / 16_384).unwrap_or(0));
         line.until(|message| (*message == Message::Unchoke).then_some(()))?;
         while let Some(block) = left.pop_front() {
-            let (index, begin) = (block.piece.get(), block.begin);
+            let (index, begin) = (block.piece.slot(), block.begin);
             let asked = RawBlock { index, begin, length: block.length };
             line.send(&Message::Request(asked))?;
             let got = line.until(|message| match message {

@@ -33,13 +33,13 @@ pub enum BitfieldError {
 impl Bitfield {
     /// The empty set.
     pub fn empty(geometry: &Geometry) -> Self {
-        let pieces = geometry.pieces();
+        let pieces = geometry.slots();
         Self { bytes: vec![0; bytes_for(pieces)], pieces, count: 0 }
     }
 
     /// The set of all pieces.
     pub fn full(geometry: &Geometry) -> Self {
-        let pieces = geometry.pieces();
+        let pieces = geometry.slots();
         let mut bytes = vec![0xff; bytes_for(pieces)];
         if let Some(last) = bytes.last_mut() {
             *last &= !spare_mask(pieces);
@@ -52,7 +52,7 @@ impl Bitfield {
     /// # Errors
     /// When the length is not that of the torrent or a spare bit is set: such a peer is closed (BEP 3).
     pub fn from_wire(geometry: &Geometry, bytes: &[u8]) -> Result<Self, BitfieldError> {
-        let pieces = geometry.pieces();
+        let pieces = geometry.slots();
         let expected = bytes_for(pieces);
         if bytes.len() != expected {
             return Err(BitfieldError::Length { got: bytes.len(), expected });
@@ -203,7 +203,7 @@ mod tests {
                 }
             }
             for (a, b) in [(0, pieces), (3, pieces + 9), (pieces / 3, pieces / 2), (8, 16), (9, 9)] {
-                let expected = set.iter().filter(|p| (a..b).contains(&p.get())).count();
+                let expected = set.iter().filter(|p| (a..b).contains(&p.number())).count();
                 prop_assert_eq!(field.count_in(a..b) as usize, expected);
             }
             prop_assert_eq!(field.count() as usize, set.len());

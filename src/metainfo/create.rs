@@ -445,7 +445,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(draft in draft().prop_filter("not empty", |d| d.content.total() > 0)) {
             let geometry = check(&draft).unwrap();
-            let hashes: Vec<[u8; HASH]> = geometry.all().map(|p| [p.get() as u8; HASH]).collect();
+            let hashes: Vec<[u8; HASH]> = geometry.all().map(|p| [p.number() as u8; HASH]).collect();
             let read = Metainfo::parse(&encode(&draft, &hashes).unwrap()).unwrap();
             prop_assert_eq!((&read.name, read.geometry, read.private), (&draft.name, geometry, draft.private));
             prop_assert!(geometry.all().all(|p| read.piece_hash(p) == hashes[p.index()]));

@@ -3,6 +3,9 @@
 //! Invariant: a [`PieceIndex`] or [`Block`] can only be made by the [`Geometry`] that checked it, so the rest
 //! of the engine never meets an index out of range. Files are cut out of the same byte space by
 //! [`layout`](super::layout).
+//!
+//! A live broadcast goes round in a ring of slots ([`Geometry::live`]): its pieces are numbered without end, and the
+//! wire, the tables and the disk know them by their slot. A film has one slot a piece.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,31 +20,45 @@ pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 1..=128 * 1024 * 1024;
 /// of 4 MiB 8 TiB).
 pub const MAX_PIECES: u32 = 1 << 21;
 
-/// A piece of this torrent: `0..geometry.pieces()`.
+/// A piece of this torrent: `0..geometry.pieces()`. Ordered as the pieces follow each other.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PieceIndex(u32);
+pub struct PieceIndex {
+    number: u32,
+    slot: u32,
+}
 
 impl PieceIndex {
+    /// Its number: of a live broadcast the sequence number, which is never used again.
+    pub const fn number(self) -> u32 {
+        self.number
+    }
+
     /// The index as the wire writes it.
-    pub const fn get(self) -> u32 {
-        self.0
+    pub const fn slot(self) -> u32 {
+        self.slot
     }
 
     /// The index into a per-piece table.
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.slot as usize
+    }
+
+    /// The piece of the same slot in the first round, which is where it lies on disk.
+    #[must_use]
+    pub const fn in_first_round(self) -> Self {
+        Self { number: self.slot, slot: self.slot }
     }
 }
 
 impl fmt::Debug for PieceIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
+        write!(f, "#{}", self.number)
     }
 }
 
 impl fmt::Display for PieceIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        write!(f, "{}", self.number)
     }
 }
 
@@ -76,6 +93,7 @@ pub struct Geometry {
     piece_length: u32,
     total: u64,
     pieces: u32,
+    slots: u32,
 }
 
 impl Geometry {
@@ -91,9 +109,16 @@ impl Geometry {
         }
         let pieces = total.div_ceil(u64::from(piece_length));
         match u32::try_from(pieces) {
-            Ok(pieces) if pieces <= MAX_PIECES => Ok(Self { piece_length, total, pieces }),
+            Ok(pieces) if pieces <= MAX_PIECES => Ok(Self { piece_length, total, pieces, slots: pieces }),
             _ => Err(GeometryError::Pieces(pieces)),
         }
+    }
+
+    /// Pieces without end, in a ring of as many slots as this geometry has pieces (all of full length).
+    #[must_use]
+    pub const fn live(&self) -> Self {
+        let total = u32::MAX as u64 * self.piece_length as u64;
+        Self { total, pieces: u32::MAX, ..*self }
     }
 
     /// Nominal bytes in a piece.
@@ -111,24 +136,57 @@ impl Geometry {
         self.pieces
     }
 
-    /// The piece with this number, if there is one.
-    pub const fn piece(&self, index: u32) -> Option<PieceIndex> {
-        if index < self.pieces { Some(PieceIndex(index)) } else { None }
+    /// Number of slots: entries of a per-piece table.
+    pub const fn slots(&self) -> u32 {
+        self.slots
     }
 
-    /// All pieces in order.
+    /// The piece with this number, if there is one.
+    pub const fn piece(&self, number: u32) -> Option<PieceIndex> {
+        if number < self.pieces { Some(self.numbered(number)) } else { None }
+    }
+
+    /// All pieces in order. (Of a film: those of a live broadcast have no end.)
     pub fn all(&self) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
-        (0..self.pieces).map(PieceIndex)
+        self.run(0..self.pieces)
+    }
+
+    /// The pieces of a run of numbers; those that do not exist are left out.
+    pub fn run(&self, numbers: Range<u32>) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
+        let geometry = *self;
+        (numbers.start..numbers.end.min(self.pieces)).map(move |number| geometry.numbered(number))
+    }
+
+    /// The slots of a run of numbers, in one or two ranges; a run longer than the ring has all of them.
+    pub fn slots_of(&self, numbers: Range<u32>) -> [Range<u32>; 2] {
+        let slots = self.slots;
+        let length = numbers.end.saturating_sub(numbers.start);
+        if length >= slots {
+            return [0..slots, 0..0];
+        }
+        let start = numbers.start % slots;
+        let first = length.min(slots - start);
+        [start..start + first, 0..length - first]
+    }
+
+    /// Whether its pieces have no end.
+    pub const fn is_live(&self) -> bool {
+        self.pieces > self.slots
+    }
+
+    const fn numbered(&self, number: u32) -> PieceIndex {
+        let slot = if number < self.slots { number } else { number % self.slots };
+        PieceIndex { number, slot }
     }
 
     /// The piece that holds this byte of the torrent.
     pub fn piece_at(&self, byte: u64) -> Option<PieceIndex> {
-        (byte < self.total).then(|| PieceIndex(self.index_of(byte)))
+        (byte < self.total).then(|| self.numbered(self.index_of(byte)))
     }
 
     /// The pieces that overlap a range of bytes, in order; what lies beyond the end is ignored.
     pub fn pieces_in(&self, bytes: &Range<u64>) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
-        self.span(bytes).map(PieceIndex)
+        self.run(self.span(bytes))
     }
 
     /// The numbers of the pieces that overlap a range of bytes.
@@ -139,13 +197,13 @@ impl Geometry {
 
     /// Bytes in this piece.
     pub const fn piece_size(&self, piece: PieceIndex) -> u32 {
-        let left = self.total - piece.0 as u64 * self.piece_length as u64;
+        let left = self.total - piece.number as u64 * self.piece_length as u64;
         if left < self.piece_length as u64 { left as u32 } else { self.piece_length }
     }
 
     /// Where this piece lies in the torrent.
     pub fn piece_range(&self, piece: PieceIndex) -> Range<u64> {
-        let start = u64::from(piece.0) * u64::from(self.piece_length);
+        let start = u64::from(piece.number) * u64::from(self.piece_length);
         start..start + u64::from(self.piece_size(piece))
     }
 
@@ -161,15 +219,14 @@ impl Geometry {
     }
 
     /// Checks a stranger's request: inside its piece, not empty, not longer than [`MAX_REQUEST_LENGTH`].
-    pub fn request(&self, index: u32, begin: u32, length: u32) -> Option<Block> {
-        let piece = self.piece(index)?;
+    pub fn request(&self, piece: PieceIndex, begin: u32, length: u32) -> Option<Block> {
         let fits = begin.checked_add(length)? <= self.piece_size(piece);
         (fits && (1..=MAX_REQUEST_LENGTH).contains(&length)).then_some(Block { piece, begin, length })
     }
 
     /// Where a block lies in the torrent.
     pub fn block_range(&self, block: Block) -> Range<u64> {
-        let start = u64::from(block.piece.0) * u64::from(self.piece_length) + u64::from(block.begin);
+        let start = u64::from(block.piece.number) * u64::from(self.piece_length) + u64::from(block.begin);
         start..start + u64::from(block.length)
     }
 
@@ -197,13 +254,34 @@ mod tests {
     #[test]
     fn a_request_must_lie_inside_its_piece() {
         let g = Geometry::new(32768, 40000).unwrap();
-        assert!(g.request(0, 16384, 16384).is_some());
-        assert!(g.request(1, 0, 40000 - 32768).is_some());
-        for (index, begin, length) in
-            [(2, 0, 1), (0, 32768, 1), (1, 0, 7233), (0, 0, 0), (0, u32::MAX, 2), (0, 0, u32::MAX)]
+        let [first, last] = [0, 1].map(|n| g.piece(n).unwrap());
+        assert_eq!(g.piece(2), None);
+        assert!(g.request(first, 16384, 16384).is_some());
+        assert!(g.request(last, 0, 40000 - 32768).is_some());
+        for (piece, begin, length) in
+            [(first, 32768, 1), (last, 0, 7233), (first, 0, 0), (first, u32::MAX, 2), (first, 0, u32::MAX)]
         {
-            assert_eq!(g.request(index, begin, length), None, "{index} {begin} {length}");
+            assert_eq!(g.request(piece, begin, length), None, "{piece} {begin} {length}");
         }
+    }
+
+    #[test]
+    fn a_live_broadcast_goes_round_in_its_slots() {
+        let film = Geometry::new(32768, 10 * 32768).unwrap();
+        let live = film.live();
+        assert_eq!((live.slots(), live.piece_length()), (10, 32768));
+        let piece = live.piece(25).unwrap();
+        assert_eq!((piece.number(), piece.slot(), piece.index()), (25, 5, 5));
+        assert_eq!(live.piece_range(piece), 25 * 32768..26 * 32768);
+        assert_eq!(live.piece_at(25 * 32768 + 7), Some(piece));
+        assert_eq!(Some(piece.in_first_round()), film.piece(5));
+        assert!(piece > live.piece(16).unwrap(), "ordered by number, not by slot");
+        let last = live.piece(u32::MAX - 1).unwrap();
+        assert_eq!((live.piece_size(last), live.blocks(last)), (32768, 2));
+        assert_eq!(live.piece(u32::MAX), None);
+        assert_eq!(live.slots_of(8..13), [8..10, 0..3]);
+        assert_eq!(live.slots_of(11..14), [1..4, 0..0]);
+        assert_eq!(live.slots_of(3..40), [0..10, 0..0]);
     }
 
     proptest! {

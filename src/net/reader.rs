@@ -196,7 +196,7 @@ impl Reader {
 
     /// Where reading is, once a piece; of a read that goes beyond the piece, how far.
     fn tell(&self, piece: PieceIndex, piece_end: u64, bytes: Range<u64>) {
-        if self.told.swap(piece.get(), Ordering::Relaxed) != piece.get() || bytes.end > piece_end {
+        if self.told.swap(piece.number(), Ordering::Relaxed) != piece.number() || bytes.end > piece_end {
             self.say(ReaderInput::Read(bytes));
         }
     }

@@ -352,7 +352,7 @@ impl Driver {
         match self.torrent.connect(now, addr, direction, hello) {
             Ok(peer) => {
                 let max_frame =
-                    MaxFrame { bitfield: self.metainfo.geometry.pieces() / 8 + 2, others: MAX_FRAME };
+                    MaxFrame { bitfield: self.metainfo.geometry.slots() / 8 + 2, others: MAX_FRAME };
                 let line = conn::start(stream, peer, max_frame, self.inputs.clone());
                 self.lines.insert(peer, line);
                 tracing::debug!(%addr, ?direction, id = %hello.peer_id, "connected");

@@ -148,7 +148,7 @@ impl Behaviour for Pusher {
         let mut push = |right: bool| {
             let block = geometry.block(geometry.piece(rng.random_range(0..geometry.pieces()))?, 0)?;
             let data = content(block.piece, u32::from(!right), block.length);
-            Some(Message::Piece { index: block.piece.get(), begin: 0, data })
+            Some(Message::Piece { index: block.piece.slot(), begin: 0, data })
         };
         (0..8).filter_map(|n| push(n % 2 == 0)).collect()
     }
@@ -164,7 +164,7 @@ impl Behaviour for Liar {
     }
 
     fn answer(&mut self, block: Block, right: Bytes, _rng: &mut Pcg64) -> Answer {
-        if block.piece.get().is_multiple_of(2) { Answer::Reject } else { Answer::Give(right) }
+        if block.piece.number().is_multiple_of(2) { Answer::Reject } else { Answer::Give(right) }
     }
 }
 

@@ -185,7 +185,13 @@ impl Scripted {
             return false;
         }
         client.queue.pop_front();
-        let Some(block) = self.geometry.request(raw.index, raw.begin, raw.length) else { return true };
+        let Some(block) = self
+            .geometry
+            .piece(raw.index)
+            .and_then(|piece| self.geometry.request(piece, raw.begin, raw.length))
+        else {
+            return true;
+        };
         let right = content(block.piece, block.begin, block.length);
         match self.behaviour.answer(block, right, &mut self.rng) {
             Answer::Give(data) => {

@@ -135,7 +135,7 @@ mod tests {
         let opened = world.open();
         let metainfo = Arc::new(world.metainfo.clone());
         let checker = Checker::new(opened.store, metainfo, world.metainfo.geometry.all());
-        let share = || checker.worker().map(|(piece, there)| (piece.get(), there)).collect::<Vec<_>>();
+        let share = || checker.worker().map(|(piece, there)| (piece.number(), there)).collect::<Vec<_>>();
         let mut all: Vec<_> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(share)).collect();
             workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()

@@ -259,7 +259,7 @@ mod tests {
         let doubtful = world.metainfo.geometry.all().filter(|p| opened.doubtful.has(*p));
         let metainfo = Arc::new(world.metainfo.clone());
         let checker = Checker::new(Arc::clone(&opened.store), metainfo, doubtful);
-        checker.worker().filter(|(_, there)| *there).map(|(piece, _)| piece.get()).collect()
+        checker.worker().filter(|(_, there)| *there).map(|(piece, _)| piece.number()).collect()
     }
 
     /// Numbers of the trusted and of the doubtful pieces after opening again.
@@ -349,7 +349,7 @@ mod tests {
         let metainfo = Arc::new(world.metainfo.clone());
         let checker = Checker::new(Arc::clone(&opened.store), metainfo, world.metainfo.geometry.all());
         let first = checker.worker().next().unwrap();
-        assert_eq!((first.0.get(), first.1), (0, true));
+        assert_eq!((first.0.number(), first.1), (0, true));
         opened.store.close(&world.set([0])).unwrap();
         drop((opened, checker));
         assert_eq!(reopened(&world), (vec![0], (1..10).collect()));

@@ -319,7 +319,7 @@ mod tests {
             let total: u64 = files.iter().map(|f| f.0).sum();
             prop_assume!(total / piece_length < 500);
             let (g, bytes, store) = store(temp.path(), piece_length, &files);
-            let mut order: Vec<u32> = g.all().map(PieceIndex::get).collect();
+            let mut order: Vec<u32> = g.all().map(PieceIndex::number).collect();
             order.sort_by_key(|n| (u64::from(*n) + 1).wrapping_mul(seed | 1));
             for piece in order {
                 store.write(g.piece(piece).unwrap(), &blocks(&g, &bytes, piece, block)).unwrap();

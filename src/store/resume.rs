@@ -280,7 +280,7 @@ mod tests {
     fn judged(before: Option<&Loaded>, now: &[Option<Stamp>], boot: &str) -> (Vec<u32>, Vec<u32>) {
         let (g, l) = torrent();
         let verdict = judge(before, now, boot, &g, &l);
-        let numbers = |set: &Bitfield| g.all().filter(|p| set.has(*p)).map(|p| p.get()).collect();
+        let numbers = |set: &Bitfield| g.all().filter(|p| set.has(*p)).map(|p| p.number()).collect();
         (numbers(&verdict.trusted), numbers(&verdict.doubtful))
     }
 

@@ -104,7 +104,7 @@ impl World {
 
     /// The numbers of the pieces in a set.
     pub(super) fn numbers(&self, set: &Bitfield) -> Vec<u32> {
-        self.metainfo.geometry.all().filter(|p| set.has(*p)).map(PieceIndex::get).collect()
+        self.metainfo.geometry.all().filter(|p| set.has(*p)).map(PieceIndex::number).collect()
     }
 }
 

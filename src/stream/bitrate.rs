@@ -31,6 +31,11 @@ impl Bitrate {
         Self { nominal, learned: None, pace: RateMeter::new(PACE_WINDOW), read: 0 }
     }
 
+    /// Bytes/s of media as the stamps of a live broadcast say.
+    pub const fn set_media(&mut self, rate: u64) {
+        self.nominal = Some(rate);
+    }
+
     /// Bytes/s of media, where known.
     pub fn media(&self) -> Option<u64> {
         self.nominal.or(self.learned)

@@ -1,6 +1,6 @@
 //! Tests of what [`playback`](super::playback) has an application told, in order.
 
-use super::playback::Playback;
+use super::playback::{Playback, Told};
 use super::start::Supply;
 use crate::rate::ByteRate;
 use crate::time::{Duration, Instant};
@@ -39,14 +39,15 @@ impl Viewing {
             let have = self.have;
             self.playback.refresh(|from| from.max(have));
             let left = FILM.saturating_sub(have.max(self.playback.playhead()));
-            let told = self.playback.tick(self.now, supply(self.rate, left));
-            self.told.extend(told.map(|t| t.percent));
+            if let Some(Told::Buffering(told)) = self.playback.tick(self.now, supply(self.rate, left)) {
+                self.told.push(told.percent);
+            }
         }
     }
 }
 
 fn supply(rate: u64, left: u64) -> Supply {
-    Supply { rate: ByteRate(rate), left, next: 0, reach: u64::MAX }
+    Supply { rate: ByteRate(rate), left, next: 0, reach: u64::MAX, behind: 0 }
 }
 
 #[test]

@@ -3,12 +3,15 @@
 //! A torrent is asked for in three sets, as Give-to-Get cuts them (Mol et al., MMCN 2008): *high*, in order, the
 //! next seconds behind the playhead; *mid*, rarest first, the time after that; *low*, rarest first, the rest.
 //! [`playback`] follows one reader and says when its player may start ([`start`]) and when it starves;
-//! [`bitrate`] turns bytes into media time, [`container`] tells from a file's head what its demuxer jumps to. What differs between film and broadcast (which pieces exist, where
-//! one starts, what happens at a hole) belongs here and nowhere else.
+//! [`bitrate`] turns bytes into media time, [`container`] tells from a file's head what its demuxer jumps to.
+//! What differs between film and broadcast (which pieces exist, where one starts, what happens at a hole) belongs
+//! here and nowhere else.
 
 pub mod bitrate;
 pub mod clock;
 pub mod container;
+pub mod hole;
+pub mod live_start;
 pub mod playback;
 pub mod start;
 

@@ -6,12 +6,17 @@
 //! *Starving*: a read waits, and what is buffered behind the player's clock is nearly used up. Until the
 //! [start rule](super::start) is met (again), the player is told percentages, and 100 exactly once at the end of
 //! each episode; where nothing ever has to be waited for, nothing is told.
+//!
+//! A viewer of a live broadcast reads in order from where it is [hooked in](Playback::hook_in); what does not come in
+//! time may be [dropped](super::hole) instead of waited for.
 
 use std::ops::Range;
 
 use super::bitrate::{Bitrate, READ_AHEAD};
 use super::clock::PlayClock;
 use super::container::MAX_PLACES;
+use super::hole::{Missing, StallPolicy, at_hole};
+use super::live_start::{self, LiveBuffer};
 use super::start::{Buffer, Media, Supply, readiness};
 use crate::rate::ByteRate;
 use crate::time::{Duration, Instant};
@@ -62,6 +67,22 @@ pub struct Buffering {
     pub left: Option<Duration>,
 }
 
+/// What a look at the clock gives.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// To be told to the application.
+    Buffering(Buffering),
+    /// The piece that a live viewer waits for is given up: [`Playback::skip_to`] what is there behind it.
+    Drop,
+}
+
+/// A viewer of a live broadcast.
+#[derive(Copy, Clone, Debug)]
+struct Live {
+    policy: StallPolicy,
+    hooked_in: bool,
+}
+
 /// Figures over a reader's life.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -71,6 +92,10 @@ pub struct Tally {
     pub stall_time: Duration,
     /// From opening to the first start.
     pub start_up: Option<Duration>,
+    /// Live pieces given up.
+    pub dropped: u64,
+    /// Times that a live viewer was hooked in anew after it had started.
+    pub rehooked: u64,
 }
 
 /// A read that jumped, and those that went on there.
@@ -121,6 +146,7 @@ pub struct Playback {
     anchor: (u64, Duration),
     phase: Phase,
     tally: Tally,
+    live: Option<Live>,
 }
 
 impl Playback {
@@ -144,7 +170,50 @@ impl Playback {
             held_up: now,
             phase: Phase::Filling { since: now, told: None, stall: false },
             tally: Tally::default(),
+            live: None,
         }
+    }
+
+    /// A viewer of a live broadcast, not hooked in yet. `buffer`: how far behind the live point it starts.
+    pub fn live(now: Instant, buffer: Duration, policy: StallPolicy) -> Self {
+        let live = Some(Live { policy, hooked_in: false });
+        Self { live, ..Self::new(now, 0..u64::MAX, None, buffer) }
+    }
+
+    /// A live viewer goes on from this byte.
+    pub fn hook_in(&mut self, now: Instant, byte: u64) {
+        let started = self.tally.start_up.is_some();
+        self.tally.rehooked += u64::from(started);
+        if let Some(live) = &mut self.live {
+            live.hooked_in = true;
+        }
+        self.start_at(now, byte, false);
+        (self.waiting, self.flushed) = (None, Some(now));
+        if self.phase == Phase::Running {
+            self.phase = Phase::Filling { since: now, told: None, stall: started };
+        }
+    }
+
+    /// Whether it knows where it begins. (A film's reader always does.)
+    pub fn is_hooked_in(&self) -> bool {
+        self.live.is_none_or(|live| live.hooked_in)
+    }
+
+    /// A live viewer goes on behind a hole of so many pieces. Its media time goes on too: the hole is part of it.
+    pub fn skip_to(&mut self, byte: u64, dropped: u64) {
+        self.tally.dropped += dropped;
+        (self.playhead, self.contiguous, self.read_to) = (byte, byte, byte);
+        (self.waiting, self.jumped) = (None, None);
+    }
+
+    /// Bytes/s of media by the stamps of a live broadcast.
+    pub fn set_media_rate(&mut self, rate: u64) {
+        self.bitrate.set_media(rate);
+    }
+
+    /// How much media a viewer's buffer is to hold.
+    pub const fn buffer_span(&self) -> Duration {
+        self.start_buffer
     }
 
     /// The bytes it may read.
@@ -232,6 +301,9 @@ impl Playback {
 
     /// What it wants, up to the byte where what may be kept for it ends.
     pub fn sets(&self, now: Instant, reach: u64) -> Sets {
+        if !self.is_hooked_in() {
+            return Sets::default();
+        }
         let demand = self.bitrate.demand(now);
         let high = demand.map_or(UNKNOWN_HIGH, |d| d.saturating_mul(HIGH.as_secs()).max(MIN_HIGH));
         let end = |bytes: u64| self.playhead.saturating_add(bytes).min(self.file.end).min(reach);
@@ -292,22 +364,33 @@ impl Playback {
     }
 
     /// Looks at the clock: may the player start, does it starve? Gives what the application has to be told.
-    pub fn tick(&mut self, now: Instant, supply: Supply) -> Option<Buffering> {
-        if let Some(flushed) = self.flushed {
-            return self.rest(now - flushed);
+    pub fn tick(&mut self, now: Instant, supply: Supply) -> Option<Told> {
+        if let (Some(flushed), None) = (self.flushed, self.live) {
+            return self.rest(now - flushed).map(Told::Buffering);
         }
         if self.clock.is_playing() {
             self.bitrate.shown(self.clock.at(now));
         }
         match self.phase {
             Phase::Running if self.starves(now) => {
+                if self.drops(supply) {
+                    return Some(Told::Drop);
+                }
                 self.tally.stalls += 1;
                 self.phase = Phase::Filling { since: now, told: None, stall: true };
-                self.fill(now, supply)
+                self.fill(now, supply).map(Told::Buffering)
             }
             Phase::Running => None,
-            Phase::Filling { .. } => self.fill(now, supply),
+            Phase::Filling { .. } => self.fill(now, supply).map(Told::Buffering),
         }
+    }
+
+    /// Whether a live viewer gives up what it waits for.
+    fn drops(&self, supply: Supply) -> bool {
+        let behind = self.bitrate.time_of(supply.behind).unwrap_or_default();
+        let missing = self.live.map(|live| at_hole(live.policy, behind, self.start_buffer));
+        // Where nothing is there behind it, there is nothing to go on with.
+        missing == Some(Missing::Drop) && supply.behind > 0
     }
 
     /// Figures for statistics: buffered bytes, buffered media, stalls and start-up.
@@ -419,6 +502,9 @@ impl Playback {
 
     /// How near the start rule is: percent, and the time that is left where it can be told.
     fn progress(&self, now: Instant, supply: Supply) -> (u8, Option<Duration>) {
+        if self.live.is_some() {
+            return self.live_progress(now, supply);
+        }
         if self.contiguous >= self.file.end.min(supply.reach) {
             return (100, Some(Duration::ZERO));
         }
@@ -431,6 +517,21 @@ impl Playback {
             })
         };
         readiness(Buffer { bytes: self.contiguous - self.playhead, media: media() }, supply)
+    }
+
+    fn live_progress(&self, now: Instant, supply: Supply) -> (u8, Option<Duration>) {
+        let (Some(there), Some(media)) = (self.lead_at(now, self.contiguous), self.bitrate.media()) else {
+            return (0, None);
+        };
+        if !self.is_hooked_in() {
+            return (0, None);
+        }
+        live_start::readiness(LiveBuffer {
+            there,
+            wanted: self.start_buffer,
+            bitrate: ByteRate(media),
+            rate: supply.rate,
+        })
     }
 }
 
@@ -468,8 +569,12 @@ mod tests {
     /// Bytes come in at `rate` and everything up to `have` is there.
     fn tick(playback: &mut Playback, now: Instant, rate: u64, have: u64) -> Option<u8> {
         playback.refresh(|from| from.max(have));
-        let supply = Supply { rate: ByteRate(rate), left: 60 * MIB - have, next: 0, reach: u64::MAX };
-        playback.tick(now, supply).map(|told| told.percent)
+        let supply =
+            Supply { rate: ByteRate(rate), left: 60 * MIB - have, next: 0, reach: u64::MAX, behind: 0 };
+        match playback.tick(now, supply)? {
+            Told::Buffering(told) => Some(told.percent),
+            Told::Drop => unreachable!("a film has no hole"),
+        }
     }
 
     #[test]
@@ -510,7 +615,8 @@ mod tests {
         let mut playback = film();
         playback.read(at(0), 0..1000, false);
         playback.refresh(|from| from.max(10 * MIB));
-        let supply = Supply { rate: ByteRate(MIB / 10), left: 50 * MIB, next: MIB, reach: 10 * MIB };
+        let supply =
+            Supply { rate: ByteRate(MIB / 10), left: 50 * MIB, next: MIB, reach: 10 * MIB, behind: 0 };
         playback.tick(at(100), supply);
         assert!(!playback.is_filling());
     }

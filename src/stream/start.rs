@@ -29,6 +29,8 @@ pub struct Supply {
     pub next: u64,
     /// Where the bytes end that may be kept for this reader: nothing behind is fetched until it has moved.
     pub reach: u64,
+    /// Verified bytes of a live broadcast behind the hole at which reading stands, within the buffer's span.
+    pub behind: u64,
 }
 
 /// What the player has before it.
@@ -101,7 +103,7 @@ mod tests {
     }
 
     fn supply(rate: u64, left: u64, next: u64) -> Supply {
-        Supply { rate: ByteRate(rate), left, next, reach: u64::MAX }
+        Supply { rate: ByteRate(rate), left, next, reach: u64::MAX, behind: 0 }
     }
 
     #[test]

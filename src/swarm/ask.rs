@@ -253,7 +253,7 @@ impl Torrent {
 
 /// A block as the wire names it.
 pub(super) const fn raw(block: Block) -> RawBlock {
-    RawBlock { index: block.piece.get(), begin: block.begin, length: block.length }
+    RawBlock { index: block.piece.slot(), begin: block.begin, length: block.length }
 }
 
 #[cfg(test)]
@@ -321,7 +321,7 @@ mod tests {
         bed.reader(ReaderInput::Read(99 * PIECE..99 * PIECE + 10));
         let cancelled = bed.said.iter().filter(|(_, m)| matches!(m, Message::Cancel(_))).count();
         assert!(cancelled > 8 && cancelled < under_way, "what may be on the way stays: {cancelled}");
-        assert_eq!(bed.requests(peer)[0].piece.get(), 99);
+        assert_eq!(bed.requests(peer)[0].piece.number(), 99);
         bed.reader(ReaderInput::Read(99 * PIECE..99 * PIECE + 20));
         assert_eq!(bed.requests(peer), [], "once is enough");
     }
@@ -337,7 +337,7 @@ mod tests {
         let places = vec![99 * PIECE..99 * PIECE + 10, 50 * PIECE..50 * PIECE + 10, 200 * PIECE..201 * PIECE];
         bed.reader(ReaderInput::Expects(places));
         let asked = bed.requests(peer);
-        let pieces: Vec<_> = asked.iter().map(|b| b.piece.get()).collect();
+        let pieces: Vec<_> = asked.iter().map(|b| b.piece.number()).collect();
         assert_eq!(pieces[..8], [99, 99, 99, 99, 50, 50, 50, 50]);
         assert!(pieces[8..].iter().all(|piece| *piece < 50), "the third is not in the torrent: {pieces:?}");
         bed.reader(ReaderInput::Read(99 * PIECE..99 * PIECE + 10));
@@ -356,13 +356,13 @@ mod tests {
                     Message::Request(block) if to == honest => asked.push_back(block),
                     Message::Cancel(block) if to == honest => asked.retain(|b| *b != block),
                     Message::Request(RawBlock { index, begin: begin @ 1.., length }) => {
-                        bed.give(to, bed.geometry.request(index, begin, length).unwrap());
+                        bed.give(to, bed.block(RawBlock { index, begin, length }));
                     }
                     _ => {}
                 }
             }
             for RawBlock { index, begin, length } in asked.drain(..asked.len().min(10)).collect::<Vec<_>>() {
-                bed.give(honest, bed.geometry.request(index, begin, length).unwrap());
+                bed.give(honest, bed.block(RawBlock { index, begin, length }));
             }
             bed.wait(Duration::from_millis(10));
         }

@@ -33,12 +33,12 @@ pub(super) fn effective(budget: Option<u64>, geometry: &Geometry) -> Option<u64>
 
 impl Windows {
     fn contains(&self, piece: PieceIndex) -> bool {
-        self.runs.iter().any(|run| run.contains(&piece.get()))
+        self.runs.iter().any(|run| run.contains(&piece.number()))
     }
 
     /// Pieces between this one and the nearest that is wanted.
     fn distance(&self, piece: PieceIndex) -> u32 {
-        let n = piece.get();
+        let n = piece.number();
         let away = |run: &Range<u32>| run.start.saturating_sub(n).max((n + 1).saturating_sub(run.end));
         self.runs.iter().map(away).min().unwrap_or(u32::MAX)
     }
@@ -121,8 +121,8 @@ impl Torrent {
             return;
         }
         let outside = |p: &PieceIndex| self.pieces.have().has(*p) && !self.windows.contains(*p);
-        let mut spare: Vec<_> = self.pieces.geometry().all().filter(outside).collect();
-        spare.sort_by_key(|p| (self.windows.distance(*p), p.get()));
+        let mut spare: Vec<_> = self.pieces.all().filter(outside).collect();
+        spare.sort_by_key(|p| (self.windows.distance(*p), p.number()));
         while over(self) {
             let Some(piece) = spare.pop() else { return };
             self.pieces.discard(piece);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn numbers(bed: &Testbed) -> Vec<u32> {
-        bed.geometry.all().filter(|p| bed.torrent.have().has(*p)).map(PieceIndex::get).collect()
+        bed.geometry.all().filter(|p| bed.torrent.have().has(*p)).map(PieceIndex::number).collect()
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Torrent {
     }
 
     fn on_have(&mut self, now: Instant, peer: PeerKey, index: u32) {
-        let Some(piece) = self.pieces.geometry().piece(index) else {
+        let Some(piece) = self.piece_of(index) else {
             return self.expel(now, peer, Ban::Protocol);
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
@@ -95,7 +95,7 @@ impl Torrent {
 
     fn on_piece(&mut self, now: Instant, peer: PeerKey, index: u32, begin: u32, data: Bytes) {
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let Some(block) = self.pieces.geometry().request(index, begin, length) else {
+        let Some(block) = self.block_of(RawBlock { index, begin, length }) else {
             return self.expel(now, peer, Ban::Protocol);
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
@@ -139,7 +139,7 @@ impl Torrent {
     }
 
     fn on_reject(&mut self, now: Instant, peer: PeerKey, raw: RawBlock) {
-        let Some(block) = self.pieces.geometry().request(raw.index, raw.begin, raw.length) else {
+        let Some(block) = self.block_of(raw) else {
             return self.expel(now, peer, Ban::Protocol);
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
@@ -156,7 +156,7 @@ impl Torrent {
     }
 
     fn on_allowed_fast(&mut self, peer: PeerKey, index: u32) {
-        let Some(piece) = self.pieces.geometry().piece(index) else { return };
+        let Some(piece) = self.piece_of(index) else { return };
         if let Some(p) = self.peers.get_mut(peer) {
             p.allow(piece);
             self.hungry.add(peer);
@@ -193,7 +193,7 @@ impl Torrent {
         let Some(p) = self.peers.get(peer) else { return false };
         self.pieces.needs_any_of(&p.has)
             || self.config.budget.is_some()
-                && self.pieces.geometry().all().any(|i| p.has.has(i) && self.may_be_needed(i))
+                && self.pieces.all().any(|i| p.has.has(i) && self.may_be_needed(i))
     }
 
     fn show_interest(&mut self, now: Instant, peer: PeerKey, interesting: bool) {

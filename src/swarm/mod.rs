@@ -35,6 +35,7 @@ mod company;
 pub mod event;
 mod fetch;
 mod hedge;
+mod names;
 mod partial;
 pub mod peer;
 mod picker;

@@ -122,23 +122,23 @@ impl Picker {
     /// A block of this piece is with nobody again.
     pub fn reopen(&mut self, piece: PieceIndex) {
         for wanted in &mut self.readers {
-            wanted.urgent.reopen(piece.get());
-            wanted.high.reopen(piece.get());
-            wanted.soon.iter_mut().for_each(|run| run.reopen(piece.get()));
+            wanted.urgent.reopen(piece.number());
+            wanted.high.reopen(piece.number());
+            wanted.soon.iter_mut().for_each(|run| run.reopen(piece.number()));
         }
         self.taken = 0;
     }
 
     /// Whether a piece is in a set that is fetched in order.
     pub fn is_pressing(&self, piece: PieceIndex) -> bool {
-        let n = piece.get();
+        let n = piece.number();
         self.readers.iter().flat_map(Wanted::in_order).any(|run| run.pieces.contains(&n))
     }
 
     /// Whether a reader waits for a piece, or will jump to it.
     pub fn is_awaited(&self, piece: PieceIndex) -> bool {
         let mut awaited = self.readers.iter().flat_map(|w| std::iter::once(&w.urgent).chain(&w.soon));
-        awaited.any(|run| run.pieces.contains(&piece.get()))
+        awaited.any(|run| run.pieces.contains(&piece.number()))
     }
 
     /// The next block to ask from this peer.
@@ -234,7 +234,7 @@ impl Picker {
     }
 
     fn sort(&mut self, now: Instant, pieces: &Pieces, rng: &mut Pcg64) {
-        self.order = pieces.geometry().all().filter(|p| pieces.is_needed(*p)).collect();
+        self.order = pieces.all().filter(|p| pieces.is_needed(*p)).collect();
         self.order.shuffle(rng);
         self.order.sort_by_key(|p| pieces.rarity(*p));
         (self.taken, self.ordered) = (0, Some(now));

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -33,6 +34,8 @@ pub enum Status {
 #[derive(Debug)]
 pub struct Pieces {
     geometry: Geometry,
+    /// The pieces that exist: all of a film, the window of a live broadcast.
+    exist: Range<u32>,
     have: Bitfield,
     status: Vec<Status>,
     /// What somebody wants: a reader's file, or everything.
@@ -52,13 +55,18 @@ pub struct Pieces {
 impl Pieces {
     /// A table in which `have` is there already and nothing is wanted yet.
     pub fn new(geometry: Geometry, have: Bitfield) -> Self {
-        let status =
-            geometry.all().map(|p| if have.has(p) { Status::Have } else { Status::Missing }).collect();
-        let have_bytes =
-            geometry.all().filter(|p| have.has(*p)).map(|p| u64::from(geometry.piece_size(p))).sum();
-        let (wanted, availability) = (Bitfield::empty(&geometry), vec![0; geometry.pieces() as usize]);
+        let exist = 0..if geometry.is_live() { 0 } else { geometry.pieces() };
+        let slots = geometry.slots() as usize;
+        let mut status = vec![Status::Missing; slots];
+        let mut have_bytes = 0;
+        for piece in geometry.run(exist.clone()).filter(|p| have.has(*p)) {
+            status[piece.index()] = Status::Have;
+            have_bytes += u64::from(geometry.piece_size(piece));
+        }
+        let (wanted, availability) = (Bitfield::empty(&geometry), vec![0; slots]);
         Self {
             geometry,
+            exist,
             have,
             status,
             wanted,
@@ -75,6 +83,11 @@ impl Pieces {
     /// The cut of the torrent.
     pub const fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// The pieces that exist, in order.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
+        self.geometry.run(self.exist.clone())
     }
 
     /// The verified pieces.
@@ -127,7 +140,8 @@ impl Pieces {
 
     /// Bytes of a range of the torrent that are not verified.
     pub fn missing_in(&self, bytes: &std::ops::Range<u64>) -> u64 {
-        let mut pieces = self.geometry.pieces_in(bytes);
+        let run = self.geometry.span(bytes);
+        let mut pieces = self.geometry.run(run.start.max(self.exist.start)..run.end.min(self.exist.end));
         let Some(first) = pieces.next() else { return 0 };
         let last = pieces.next_back().unwrap_or(first);
         let inside = |piece: PieceIndex| {
@@ -136,8 +150,9 @@ impl Pieces {
         };
         let ends = [Some(first), Some(last).filter(|l| *l != first)];
         let at_ends: u64 = ends.into_iter().flatten().filter(|p| !self.have.has(*p)).map(inside).sum();
-        let between = (first.get() + 1).min(last.get())..last.get();
-        let missing = between.len() as u64 - u64::from(self.have.count_in(between));
+        let between = (first.number() + 1).min(last.number())..last.number();
+        let there = self.geometry.slots_of(between.clone()).map(|run| self.have.count_in(run));
+        let missing = between.len() as u64 - u64::from(there[0] + there[1]);
         at_ends + missing * u64::from(self.geometry.piece_length())
     }
 
@@ -319,7 +334,7 @@ impl Pieces {
             self.seeds = if came { self.seeds.saturating_add(1) } else { self.seeds.saturating_sub(1) };
             return;
         }
-        for piece in self.geometry.all().filter(|p| has.has(*p)) {
+        for piece in self.all().filter(|p| has.has(*p)) {
             let count = &mut self.availability[piece.index()];
             *count = if came { count.saturating_add(1) } else { count.saturating_sub(1) };
         }
@@ -329,7 +344,7 @@ impl Pieces {
     pub fn count_have(&mut self, piece: PieceIndex, has: &Bitfield) {
         self.availability[piece.index()] = self.availability[piece.index()].saturating_add(1);
         if has.is_full() {
-            for piece in self.geometry.all() {
+            for piece in self.all() {
                 self.availability[piece.index()] = self.availability[piece.index()].saturating_sub(1);
             }
             self.seeds = self.seeds.saturating_add(1);

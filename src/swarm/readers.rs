@@ -8,7 +8,7 @@ use super::torrent::Torrent;
 use super::{Output, ReaderInput};
 use crate::metainfo::geometry::PieceIndex;
 use crate::rate::ByteRate;
-use crate::stream::playback::Playback;
+use crate::stream::playback::{Playback, Told};
 use crate::stream::start::Supply;
 use crate::time::Instant;
 
@@ -108,7 +108,7 @@ impl Torrent {
         let rate = self.supply.rate(now);
         let supply: Vec<_> = self.readers.values().map(|r| self.supply_of(rate, r)).collect();
         for ((id, playback), supply) in self.readers.iter_mut().zip(supply) {
-            if let Some(told) = playback.tick(now, supply) {
+            if let Some(Told::Buffering(told)) = playback.tick(now, supply) {
                 self.out.push_back(Output::Event(Event::Buffering {
                     reader: *id,
                     percent: told.percent,
@@ -125,7 +125,7 @@ impl Torrent {
         let left = if asks { self.pieces.missing_in(&rest) } else { 0 };
         let next = self.pieces.geometry().piece_at(playback.first_missing());
         let next = next.map_or(0, |piece| self.pieces.lacking(piece));
-        Supply { rate, left, next, reach: self.reach(playback) }
+        Supply { rate, left, next, reach: self.reach(playback), behind: 0 }
     }
 
     pub(super) fn cut_sets(&mut self, now: Instant) {

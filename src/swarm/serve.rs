@@ -82,7 +82,7 @@ impl Torrent {
     }
 
     pub(super) fn on_request(&mut self, now: Instant, peer: PeerKey, request: RawBlock) {
-        let Some(block) = self.pieces.geometry().request(request.index, request.begin, request.length) else {
+        let Some(block) = self.block_of(request) else {
             return self.expel(now, peer, Ban::Protocol);
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
@@ -113,7 +113,7 @@ impl Torrent {
         self.serve_now = true;
         let Some(data) = data else { return self.refuse(now, peer, block) };
         p.uploads.unsent += data.len() as u64;
-        let message = Message::Piece { index: block.piece.get(), begin: block.begin, data };
+        let message = Message::Piece { index: block.piece.slot(), begin: block.begin, data };
         self.out.push_back(Output::Send { peer, message });
     }
 

@@ -115,7 +115,12 @@ impl Testbed {
                 _ => {}
             }
         }
-        asked.iter().map(|b| self.geometry.request(b.index, b.begin, b.length).unwrap()).collect()
+        asked.into_iter().map(|asked| self.block(asked)).collect()
+    }
+
+    /// The block that the wire names so.
+    pub(super) fn block(&self, RawBlock { index, begin, length }: RawBlock) -> Block {
+        self.geometry.piece(index).and_then(|piece| self.geometry.request(piece, begin, length)).unwrap()
     }
 
     /// The peer gives a block, with nothing in it.

@@ -40,7 +40,7 @@ impl Torrent {
         self.pieces.verified(piece);
         let lacking: Vec<_> =
             self.peers.iter().filter(|(_, p)| !p.has.has(piece)).map(|(key, _)| key).collect();
-        lacking.into_iter().for_each(|peer| self.send(now, peer, Message::Have(piece.get())));
+        lacking.into_iter().for_each(|peer| self.send(now, peer, Message::Have(piece.slot())));
         self.check_complete(now);
     }
 

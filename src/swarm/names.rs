@@ -1,0 +1,17 @@
+//! What the wire's piece indices mean to the engine.
+
+use super::torrent::Torrent;
+use crate::metainfo::geometry::{Block, PieceIndex};
+use crate::wire::message::RawBlock;
+
+impl Torrent {
+    /// The piece that a peer means by an index.
+    pub(super) fn piece_of(&self, index: u32) -> Option<PieceIndex> {
+        self.pieces.geometry().piece(index)
+    }
+
+    /// The block that a peer means, if it is one of this torrent.
+    pub(super) fn block_of(&self, raw: RawBlock) -> Option<Block> {
+        self.pieces.geometry().request(self.piece_of(raw.index)?, raw.begin, raw.length)
+    }
+}
