@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 
 use super::bencode::{self, Limits};
+use super::live::{self, LiveState};
 
 /// Most bytes of an extension handshake that we read.
 pub const MAX_HANDSHAKE: usize = 16 * 1024;
@@ -26,6 +27,8 @@ pub struct ExtensionHandshake {
     pub port: Option<u16>,
     /// Requests that the sender queues (`reqq`).
     pub reqq: Option<u32>,
+    /// How far the sender has got in a live broadcast (`sw_live`); stream headers are left out here.
+    pub live: Option<LiveState>,
 }
 
 /// Why an extension handshake is refused.
@@ -55,13 +58,16 @@ impl ExtensionHandshake {
             if let Some(reqq) = self.reqq {
                 dict.emit_pair(b"reqq", reqq)?;
             }
+            if let Some(state) = &self.live {
+                dict.emit_pair(live::NAME.as_bytes(), LiveState { headers: None, ..state.clone() })?;
+            }
             if let Some(client) = &self.client {
                 dict.emit_pair(b"v", client.as_str())?;
             }
             Ok(())
         });
         let bytes = written.and_then(|()| encoder.get_output());
-        Bytes::from(bytes.expect("a flat dictionary with sorted keys can be written"))
+        Bytes::from(bytes.expect("a dictionary with sorted keys can be written"))
     }
 
     /// Reads what a peer sent. Fields of the wrong type are ignored, as deployed clients do.
@@ -86,7 +92,20 @@ impl ExtensionHandshake {
             client: dict.find(b"v").and_then(bencode::Value::as_bytes).map(client_name),
             port: number(b"p").and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0),
             reqq: number(b"reqq").map(|r| u32::try_from(r).unwrap_or(u32::MAX)).filter(|r| *r != 0),
+            live: dict.find(live::NAME.as_bytes()).and_then(|state| LiveState::read(state).ok()),
         })
+    }
+
+    /// The same handshake with one more extension: `id` is its number at our end.
+    #[must_use]
+    pub fn announcing(mut self, name: &str, id: u8) -> Self {
+        self.messages.insert(name.to_owned(), id);
+        self
+    }
+
+    /// The number of an extension at the sender's end, if it speaks it.
+    pub fn id_of(&self, name: &str) -> Option<u8> {
+        self.messages.get(name).copied()
     }
 }
 
@@ -106,8 +125,10 @@ mod tests {
             client in prop::option::of("[ -~]{0,40}"),
             port in prop::option::of(1u16..),
             reqq in prop::option::of(1u32..),
+            state in prop::option::of(live::tests::states()),
         ) {
-            let handshake = ExtensionHandshake { messages, client, port, reqq };
+            let live = state.map(|state| LiveState { headers: None, ..state });
+            let handshake = ExtensionHandshake { messages, client, port, reqq, live };
             prop_assert_eq!(ExtensionHandshake::decode(&handshake.encode()), Ok(handshake));
         }
 
@@ -118,11 +139,31 @@ mod tests {
     }
 
     #[test]
+    fn extensions_are_announced_and_found_by_name() {
+        let ours = ExtensionHandshake::default().announcing(live::NAME, live::OUR_ID);
+        assert_eq!(&ours.encode()[..], b"d1:md7:sw_livei1eee");
+        let theirs = ExtensionHandshake::decode(b"d1:md7:sw_livei9eee").unwrap();
+        assert_eq!(theirs.id_of(live::NAME), Some(9));
+        let off = ExtensionHandshake::decode(b"d1:md7:sw_livei0eee").unwrap();
+        assert_eq!(off.id_of(live::NAME), None);
+    }
+
+    #[test]
+    fn stream_headers_stay_out_of_the_handshake() {
+        let state = LiveState { headers_number: Some(3), ..LiveState::default() };
+        let full = LiveState { headers: Some(vec![1; live::MAX_HEADERS].into()), ..state.clone() };
+        let handshake = ExtensionHandshake { live: Some(full), ..ExtensionHandshake::default() };
+        let read = ExtensionHandshake::decode(&handshake.encode()).unwrap();
+        assert_eq!(read.live, Some(state));
+    }
+
+    #[test]
     fn fields_of_the_wrong_kind_are_ignored() {
         let odd = b"d1:md6:ut_pexi0e5:ut_xxi3e3:badi999ee1:pi70000e4:reqqi-5e1:v3:\xff\x1b[e";
         let read = ExtensionHandshake::decode(odd).unwrap();
         assert_eq!(read.messages, BTreeMap::from([("ut_xx".to_owned(), 3)]));
         assert_eq!((read.port, read.reqq), (None, None));
+        assert_eq!(ExtensionHandshake::decode(b"d7:sw_lived1:s2:xyee").unwrap().live, None);
         assert_eq!(ExtensionHandshake::decode(b"le"), Err(ExtensionError::NoDictionary));
     }
 }

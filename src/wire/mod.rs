@@ -7,5 +7,6 @@ pub mod handshake;
 pub mod http_query;
 pub mod http_tracker;
 pub mod ids;
+pub mod live;
 pub mod message;
 pub mod udp_tracker;
