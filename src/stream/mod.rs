@@ -11,8 +11,11 @@ pub mod bitrate;
 pub mod clock;
 pub mod container;
 pub mod hole;
+pub mod live_headers;
+pub mod live_piece;
 pub mod live_start;
 pub mod playback;
+pub mod signed;
 pub mod start;
 
 #[cfg(test)]
