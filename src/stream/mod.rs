@@ -17,6 +17,7 @@ pub mod live_start;
 pub mod playback;
 pub mod signed;
 pub mod start;
+pub mod window;
 
 #[cfg(test)]
 mod episodes;
