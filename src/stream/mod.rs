@@ -13,6 +13,7 @@ pub mod container;
 pub mod hole;
 pub mod live_headers;
 pub mod live_piece;
+pub mod live_rate;
 pub mod live_start;
 pub mod playback;
 pub mod signed;
