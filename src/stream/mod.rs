@@ -11,6 +11,7 @@ pub mod bitrate;
 pub mod clock;
 pub mod container;
 pub mod hole;
+pub mod hook_in;
 pub mod live_headers;
 pub mod live_piece;
 pub mod live_rate;
