@@ -4,6 +4,7 @@ pub mod bitfield;
 pub mod create;
 mod files;
 pub mod geometry;
+pub mod keys;
 pub mod layout;
 pub mod path;
 pub mod playtime;
