@@ -26,7 +26,7 @@ fn films_torrent() -> Vec<u8> {
 
 /// The metainfo of a live broadcast.
 fn live_torrent() -> Vec<u8> {
-    b"d8:announce12:http://a.b/a4:infod6:lengthi65536e4:lived10:authmethod5:ECDSAe\
+    b"d8:announce12:http://a.b/a4:infod6:lengthi1048576e4:lived10:authmethod5:ECDSAe\
       4:name6:camera12:piece lengthi32768eee"
         .to_vec()
 }
@@ -193,7 +193,7 @@ fn a_live_broadcast_is_told_from_a_broken_torrent() {
     let file = Fixture::new("x.tstream", &live_torrent());
     for (error, text) in [error_of(&swarmsrc(file.path())), demux_error(&live_torrent())] {
         assert!(error.matches(gst::StreamError::WrongType), "{error}");
-        assert!(text.contains("live broadcast"), "{text}");
+        assert!(text.contains("live broadcast 'camera'") && text.contains("obsolete"), "{text}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use gstswarm::metainfo::torrent::{Metainfo, MetainfoError};
+use gstswarm::metainfo::tstream::Auth;
 use gstswarm::wire::ids::InfoHash;
 use proptest::prelude::*;
 
@@ -150,20 +151,25 @@ fn tracker_urls_of_the_field_are_cleaned() {
 }
 
 #[test]
-fn live_broadcasts_of_2008_to_2010_are_recognised() {
+fn live_broadcasts_of_2008_to_2010_are_read() {
     let paradiso = InfoHash::from_hex("0efe5423162cc35c0d7287f46d8695f5f8c11eec").unwrap();
+    let (k_233, rsa) = ("ECDSA on the curve K-233", "RSA");
     let expected = [
-        ("ArnoCamJip512-32k.mpegts", "ECDSA"),
-        ("Babs512-32k.mpegts", "ECDSA"),
-        ("Harry.mpegts", "ECDSA"),
-        ("ParadisoCam.mpegts", "ECDSA"),
-        ("modulix1-live-p2p.ogg", "RSA"),
+        ("ArnoCamJip512-32k.mpegts", k_233),
+        ("Babs512-32k.mpegts", k_233),
+        ("Harry.mpegts", k_233),
+        ("ParadisoCam.mpegts", k_233),
+        ("modulix1-live-p2p.ogg", rsa),
     ];
-    for (name, method) in expected {
+    for (name, scheme) in expected {
         let file = fs::read(folder("tstream").join(format!("{name}.tstream"))).unwrap();
-        let Err(MetainfoError::Live(live)) = Metainfo::parse(&file) else { panic!("{name} is live") };
-        assert_eq!((live.name.as_str(), live.auth_method.as_str()), (name, method));
-        assert_eq!(live.info_hash == paradiso, name == "ParadisoCam.mpegts");
+        let m = Metainfo::parse(&file).unwrap();
+        let live = m.live.as_ref().expect(name);
+        assert_eq!((m.name.as_str(), &live.auth), (name, &Auth::Obsolete(scheme.into())));
+        assert_eq!(live.window, m.geometry.pieces() / 4);
+        assert_eq!(m.info_hash == paradiso, name == "ParadisoCam.mpegts");
+        let why = m.playable().unwrap_err().to_string();
+        assert!(why.contains(&format!("'{name}' is signed with {scheme}, an obsolete scheme")), "{why}");
     }
 }
 

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! * [`wire`]: bencode, handshake, messages, trackers' protocols. Pure functions.
-//! * [`metainfo`]: `.torrent` files, pieces and blocks, files and their safe names.
+//! * [`metainfo`]: `.torrent` and `.tstream` files, keys, pieces and blocks, files and their safe names.
 //! * [`stream`]: what a reader wants and by when: playhead, sets, bitrate, start rule, starving.
 //! * [`swarm`]: from whom and for whom: the sans-IO engine of one torrent, [`swarm::torrent::Torrent`].
 //! * [`discovery`]: trackers, as client and as server, sans-IO.

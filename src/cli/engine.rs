@@ -92,13 +92,27 @@ pub(super) fn read_torrent(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read the torrent {shown}"))
 }
 
-/// Reads a torrent.
+/// Reads a torrent, whether or not it can be fetched.
+///
+/// # Errors
+/// When the file cannot be read or is not a torrent.
+pub(super) fn read(path: &Path) -> anyhow::Result<Metainfo> {
+    let bytes = read_torrent(path)?;
+    Metainfo::parse(&bytes).with_context(|| unusable(path))
+}
+
+/// Reads a torrent to fetch or share it.
 ///
 /// # Errors
 /// When the file cannot be read or is not a torrent that can be fetched.
 pub(super) fn load(path: &Path) -> anyhow::Result<Metainfo> {
-    let bytes = read_torrent(path)?;
-    Metainfo::parse(&bytes).with_context(|| format!("{} cannot be used", path.display()))
+    let metainfo = read(path)?;
+    metainfo.playable().with_context(|| unusable(path))?;
+    Ok(metainfo)
+}
+
+fn unusable(path: &Path) -> String {
+    format!("{} cannot be used", path.display())
 }
 
 /// Opens a torrent in the engine.

@@ -1,4 +1,5 @@
-//! Makes metainfo files: what `swarm create` writes, readable by every BitTorrent client.
+//! Makes metainfo files of films: what `swarm create` writes, readable by every BitTorrent client. Those of
+//! broadcasts are made by [`tstream`](super::tstream).
 //!
 //! The duration goes where the SwarmPlayer put it: `info.playtime` as the text `[h:]mm:ss` (in a folder also
 //! beside each file that has one), and for its other readers `azureus_properties.Content` with `Speed Bps`
@@ -8,21 +9,21 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use bendy::encoding::{AsString, Encoder, Error, SingleItemEncoder, SortedDictEncoder};
+use bendy::encoding::{AsString, Error, SingleItemEncoder, SortedDictEncoder};
 use bytes::Bytes;
 
+use super::envelope::{self, Envelope, optional};
 use super::geometry::{Geometry, GeometryError};
 use super::playtime;
 use super::text::escape;
 use super::torrent::MAX_METAINFO;
+use super::tstream::LiveError;
 
 /// Bytes of a SHA-1.
 const HASH: usize = 20;
 /// Smallest and largest piece length that we make: below, hashes outweigh their use; above, seeking and
 /// sharing get coarse.
 pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 16 * KIB..=64 * MIB;
-/// Nesting of what we write: root, info, files, file, path.
-const DEPTH: usize = 8;
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
 const LARGE_MIB: u64 = 1024 * 1024;
@@ -127,6 +128,9 @@ pub enum CreateError {
         /// Pieces in the draft.
         due: usize,
     },
+    /// Not what a broadcast can be.
+    #[error(transparent)]
+    Live(#[from] LiveError),
     /// The encoder refused.
     #[error("cannot write the torrent: {0}")]
     Encoding(String),
@@ -155,10 +159,7 @@ pub fn encode(draft: &Draft, hashes: &[[u8; HASH]]) -> Result<Vec<u8>, CreateErr
     if geometry.pieces() as usize != hashes.len() {
         return Err(CreateError::Hashes { got: hashes.len(), due: geometry.pieces() as usize });
     }
-    let mut encoder = Encoder::new().with_max_depth(DEPTH);
-    let written = encoder.emit_dict(|dict| root(draft, hashes, dict)).and_then(|()| encoder.get_output());
-    let written = written.map_err(|error| CreateError::Encoding(error.to_string()))?;
-    if written.len() > MAX_METAINFO { Err(CreateError::TooLong(written.len())) } else { Ok(written) }
+    envelope(draft).around(|dict| info(draft, hashes, dict))
 }
 
 fn is_named(draft: &Draft) -> bool {
@@ -170,47 +171,21 @@ fn is_named(draft: &Draft) -> bool {
     !draft.name.is_empty() && files.iter().all(named)
 }
 
-fn root(draft: &Draft, hashes: &[[u8; HASH]], mut dict: SortedDictEncoder<'_>) -> Result<(), Error> {
-    let mut trackers = draft.trackers.iter().flatten();
-    if let Some(first) = trackers.next() {
-        dict.emit_pair(b"announce", first)?;
+fn envelope(draft: &Draft) -> Envelope<'_> {
+    let told = draft.playtime.is_some() || draft.thumbnail.is_some() || draft.title.is_some();
+    let content = envelope::Content {
+        title: draft.title.as_ref().unwrap_or(&draft.name),
+        description: "",
+        speed: draft.playtime.map(|playtime| draft.content.total() / playtime.as_secs().max(1)),
+        thumbnail: draft.thumbnail.as_ref(),
+    };
+    Envelope {
+        trackers: &draft.trackers,
+        content: told.then_some(content),
+        comment: draft.comment.as_deref(),
+        created_by: draft.created_by.as_deref(),
+        creation_date: draft.creation_date,
     }
-    if trackers.next().is_some() {
-        dict.emit_pair(b"announce-list", &draft.trackers)?;
-    }
-    if draft.playtime.is_some() || draft.thumbnail.is_some() || draft.title.is_some() {
-        dict.emit_pair_with(b"azureus_properties", |value| {
-            value.emit_dict(|mut dict| {
-                dict.emit_pair_with(b"Content", |value| value.emit_dict(|dict| content(draft, dict)))
-            })
-        })?;
-    }
-    optional(&mut dict, b"comment", draft.comment.as_deref())?;
-    optional(&mut dict, b"created by", draft.created_by.as_deref())?;
-    if let Some(date) = draft.creation_date {
-        dict.emit_pair(b"creation date", date)?;
-    }
-    dict.emit_pair(b"encoding", "UTF-8")?;
-    dict.emit_pair_with(b"info", |value| value.emit_dict(|dict| info(draft, hashes, dict)))
-}
-
-/// `azureus_properties.Content`, without the keys that named the original's publisher.
-fn content(draft: &Draft, mut dict: SortedDictEncoder<'_>) -> Result<(), Error> {
-    if let Some(date) = draft.creation_date {
-        dict.emit_pair(b"Creation Date", date)?;
-    }
-    dict.emit_pair(b"Description", "")?;
-    dict.emit_pair(b"Progressive", 1)?;
-    if let Some(date) = draft.creation_date {
-        dict.emit_pair(b"Revision Date", date)?;
-    }
-    if let Some(playtime) = draft.playtime {
-        dict.emit_pair(b"Speed Bps", draft.content.total() / playtime.as_secs().max(1))?;
-    }
-    if let Some(jpeg) = &draft.thumbnail {
-        dict.emit_pair(b"Thumbnail", AsString(jpeg))?;
-    }
-    dict.emit_pair(b"Title", draft.title.as_ref().unwrap_or(&draft.name))
 }
 
 fn info(draft: &Draft, hashes: &[[u8; HASH]], mut dict: SortedDictEncoder<'_>) -> Result<(), Error> {
@@ -235,10 +210,6 @@ fn entry(file: &DraftFile, value: SingleItemEncoder<'_>) -> Result<(), Error> {
         dict.emit_pair(b"path", &file.path)?;
         optional(&mut dict, b"playtime", file.playtime.map(playtime::format).as_deref())
     })
-}
-
-fn optional(dict: &mut SortedDictEncoder<'_>, key: &[u8], value: Option<&str>) -> Result<(), Error> {
-    value.map_or(Ok(()), |value| dict.emit_pair(key, value))
 }
 
 /// The piece length for this many bytes: small enough that playing starts and seeks quickly, large enough

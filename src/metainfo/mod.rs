@@ -2,12 +2,15 @@
 
 pub mod bitfield;
 pub mod create;
+mod envelope;
 mod files;
 pub mod geometry;
 pub mod keys;
 pub mod layout;
 pub mod path;
 pub mod playtime;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod torrent;
 pub mod trackers;

@@ -1,7 +1,7 @@
-//! What a `.torrent` (or a VoD `.tstream`) says: BEP 3 metainfo with the SwarmPlayer's duration and thumbnail.
+//! What a `.torrent` or `.tstream` says: BEP 3 metainfo with the SwarmPlayer's duration and thumbnail.
 //!
 //! Invariant: the info-hash is the SHA-1 of the bytes that came in; there is one hash for each piece that the
-//! geometry has, and the layout covers exactly its bytes. What is wrong in a part that playing does not need
+//! geometry has (of a live broadcast none at all), and the layout covers exactly its bytes. What is wrong in a part that playing does not need
 //! counts as absent. Of a hybrid torrent (BEP 52) the v1 part is read and the v2 part is not looked at, as by
 //! every v1 client: its bytes are verified by the v1 hashes alone.
 
@@ -13,7 +13,7 @@ use sha1::{Digest, Sha1};
 use super::geometry::{Geometry, GeometryError, PieceIndex};
 use super::layout::{File, Layout, MAX_FILES};
 use super::path::PathError;
-use super::tstream::Live;
+use super::tstream::{Live, LiveError, Unplayable};
 use super::{files, trackers};
 use crate::wire::bencode::{self, BencodeError, Limits, Value};
 use crate::wire::ids::InfoHash;
@@ -22,7 +22,7 @@ use crate::wire::ids::InfoHash;
 pub const MAX_METAINFO: usize = 16 * 1024 * 1024;
 /// Largest thumbnail that is kept, in bytes.
 pub const MAX_THUMBNAIL: usize = 1024 * 1024;
-/// Longest title or comment that is kept, in bytes.
+/// Longest title, description or comment that is kept, in bytes.
 pub const MAX_TEXT: usize = 4096;
 /// Fastest media that is believed, in bytes/s.
 pub const MAX_SPEED: u64 = 1 << 32;
@@ -42,18 +42,23 @@ pub struct Metainfo {
     pub geometry: Geometry,
     /// Its files.
     pub layout: Layout,
-    /// SHA-1 of every piece, 20 bytes each.
+    /// SHA-1 of every piece, 20 bytes each; empty for a live broadcast.
     pub hashes: Bytes,
+    /// What makes it a live broadcast, if it is one.
+    pub live: Option<Live>,
     /// BEP 27: peers only from the trackers.
     pub private: bool,
     /// Tracker URLs in tiers (BEP 12), or the single `announce`.
     pub trackers: Vec<Vec<String>>,
-    /// Duration of the whole torrent's media: `info.playtime`, else `playtime` beside `info`.
+    /// Duration of the whole torrent's media: `info.playtime`, else `playtime` beside `info`. None of a
+    /// live broadcast, which has no end.
     pub playtime: Option<Duration>,
     /// `azureus_properties.Content."Speed Bps"`: bytes/s.
     pub speed: Option<u64>,
     /// `azureus_properties.Content.Title`, a stranger's text.
     pub title: Option<String>,
+    /// `azureus_properties.Content.Description`, a stranger's text.
+    pub description: Option<String>,
     /// `azureus_properties.Content.Thumbnail`: JPEG bytes, not checked.
     pub thumbnail: Option<Bytes>,
     /// `comment`, a stranger's text.
@@ -64,7 +69,7 @@ pub struct Metainfo {
     pub creation_date: Option<i64>,
 }
 
-/// Why a metainfo file cannot be played. Fit for print: strangers' names in it are escaped.
+/// Why a metainfo file cannot be used. Fit for print: strangers' names in it are escaped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetainfoError {
     /// More than [`MAX_METAINFO`].
@@ -113,16 +118,16 @@ pub enum MetainfoError {
     /// BEP 30, as old Tribler made it: `root hash` instead of `pieces`.
     #[error("this is a Merkle torrent (`root hash` instead of `pieces`), which cannot be played")]
     Merkle,
-    /// A live `.tstream`.
-    #[error("this is {0}; live broadcasts cannot be played yet, only films")]
-    Live(Box<Live>),
+    /// A live broadcast that is none.
+    #[error(transparent)]
+    Live(#[from] LiveError),
 }
 
 impl Metainfo {
     /// Reads a metainfo file. Bytes behind its dictionary are ignored: some files end in a line break.
     ///
     /// # Errors
-    /// When it is not a torrent, is beyond a limit, or is of a kind that cannot be played.
+    /// When it is not a torrent, is beyond a limit, or is of a kind that we know nothing to do with.
     pub fn parse(input: &[u8]) -> Result<Self, MetainfoError> {
         if input.len() > MAX_METAINFO {
             return Err(MetainfoError::TooLong(input.len()));
@@ -134,9 +139,15 @@ impl Metainfo {
             outer.find(b"info").filter(|info| info.as_dict().is_some()).ok_or(MetainfoError::NoInfo)?;
         let info_hash = InfoHash(Sha1::digest(info.raw()).into());
         let name = files::name(info, info_hash)?;
-        check_kind(info, info_hash, &name)?;
+        let is_live = Live::is_in(info);
+        if !is_live {
+            check_kind(info)?;
+        }
         let layout = files::layout(info, &name)?;
         let geometry = geometry(info, &layout)?;
+        let live = if is_live { Some(Live::read(info, &geometry)?) } else { None };
+        let hashes = if is_live { Bytes::new() } else { file.slice_ref(hashes(info, &geometry)?) };
+        let playtime = || files::playtime(info).or_else(|| files::playtime(root));
         let content = root.find(b"azureus_properties").and_then(|vuze| vuze.find(b"Content"));
         let content = |key: &[u8]| content.and_then(|content| content.find(key));
         Ok(Self {
@@ -145,12 +156,14 @@ impl Metainfo {
             name,
             geometry,
             layout,
-            hashes: file.slice_ref(hashes(info, &geometry)?),
+            hashes,
+            live,
             private: info.find(b"private").and_then(Value::as_int).is_some_and(|private| private != 0),
             trackers: trackers::tiers(outer),
-            playtime: files::playtime(info).or_else(|| files::playtime(root)),
+            playtime: if is_live { None } else { playtime() },
             speed: content(b"Speed Bps").and_then(Value::as_u64).filter(|s| (1..=MAX_SPEED).contains(s)),
             title: content(b"Title").and_then(text),
+            description: content(b"Description").and_then(text),
             thumbnail: content(b"Thumbnail").and_then(thumbnail).map(|jpeg| file.slice_ref(jpeg)),
             comment: outer.find(b"comment").and_then(text),
             created_by: outer.find(b"created by").and_then(text),
@@ -158,8 +171,20 @@ impl Metainfo {
         })
     }
 
+    /// Whether it may be opened, to be played or shared: what every door asks after reading a torrent.
+    ///
+    /// # Errors
+    /// When it is a kind of broadcast that we cannot take part in.
+    pub fn playable(&self) -> Result<(), Unplayable> {
+        self.live.as_ref().map_or(Ok(()), |live| live.playable(&self.name))
+    }
+
     /// The SHA-1 that this piece's bytes must have.
+    ///
+    /// # Panics
+    /// When it is a live broadcast: whoever verifies pieces has to know which kind he has.
     pub fn piece_hash(&self, piece: PieceIndex) -> [u8; HASH] {
+        assert!(self.live.is_none(), "a live broadcast has signatures in its pieces, and no hashes");
         let at = piece.index() * HASH;
         self.hashes[at..at + HASH].try_into().expect("parsing checked that there are 20 bytes a piece")
     }
@@ -191,11 +216,8 @@ impl Metainfo {
     }
 }
 
-/// Refuses what cannot be played although it is well-formed.
-fn check_kind(info: Value<'_>, info_hash: InfoHash, name: &str) -> Result<(), MetainfoError> {
-    if let Some(live) = Live::recognise(info, info_hash, name) {
-        return Err(MetainfoError::Live(Box::new(live)));
-    }
+/// Refuses films that cannot be played although they are well-formed.
+fn check_kind(info: Value<'_>) -> Result<(), MetainfoError> {
     match info.find(b"pieces") {
         Some(_) => Ok(()),
         None if info.find(b"root hash").is_some() => Err(MetainfoError::Merkle),
@@ -222,7 +244,7 @@ fn thumbnail(value: Value<'_>) -> Option<&[u8]> {
 }
 
 /// A stranger's text of at most [`MAX_TEXT`] bytes, if there is any.
-fn text(value: Value<'_>) -> Option<String> {
+pub(super) fn text(value: Value<'_>) -> Option<String> {
     let bytes = value.as_bytes().filter(|bytes| !bytes.is_empty())?;
     Some(String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]).into_owned())
 }
@@ -239,27 +261,9 @@ fn rate(bytes: u64, playtime: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{Pair, d, i, l, s};
     use super::*;
     use proptest::prelude::*;
-
-    fn s(text: impl AsRef<[u8]>) -> Vec<u8> {
-        [text.as_ref().len().to_string().as_bytes(), b":", text.as_ref()].concat()
-    }
-
-    fn i(number: i64) -> Vec<u8> {
-        format!("i{number}e").into_bytes()
-    }
-
-    fn l(elements: &[Vec<u8>]) -> Vec<u8> {
-        [b"l", elements.concat().as_slice(), b"e"].concat()
-    }
-
-    type Pair<'a> = (&'a str, Vec<u8>);
-
-    fn d(pairs: &[Pair<'_>]) -> Vec<u8> {
-        let pairs: Vec<_> = pairs.iter().map(|(key, value)| [s(key), value.clone()].concat()).collect();
-        [b"d", pairs.concat().as_slice(), b"e"].concat()
-    }
 
     fn path(components: &[&str]) -> Pair<'static> {
         ("path", l(&components.iter().map(s).collect::<Vec<_>>()))
@@ -347,11 +351,7 @@ mod tests {
         let refused = |info: &[Pair<'_>]| read(info, &[]).unwrap_err();
         assert_eq!(refused(&[("meta version", i(2)), ("file tree", d(&[])), name()]), MetainfoError::V2Only);
         assert_eq!(refused(&[("length", i(5)), name(), ("root hash", s("0"))]), MetainfoError::Merkle);
-        let live = refused(&[("length", i(5)), name(), ("live", d(&[("authmethod", s("ECDSA"))]))]);
-        assert!(matches!(&live, MetainfoError::Live(live) if live.auth_method == "ECDSA"));
-        assert!(live.to_string().starts_with(r"this is the live broadcast 'a\u{1b}[m' (signed with ECDSA);"));
-        let hashed = read(&[&[("live", d(&[]))], &single()[..]].concat(), &[]);
-        assert!(hashed.is_ok(), "with piece hashes it is no broadcast");
+        assert_eq!(refused(&[("length", i(5)), name(), ("live", i(1))]), MetainfoError::Missing("pieces"));
     }
 
     #[test]
@@ -413,15 +413,18 @@ mod tests {
     #[test]
     fn extras_are_read_and_bounded() {
         let content = |title: usize, jpeg: usize| {
-            let pairs = [("Title", s("t".repeat(title))), ("Thumbnail", s("j".repeat(jpeg)))];
+            let text = s("t".repeat(title));
+            let pairs = [("Title", text.clone()), ("Description", text), ("Thumbnail", s("j".repeat(jpeg)))];
             ("azureus_properties", d(&[("Content", d(&pairs))]))
         };
         let private = [&single(), &[("private", i(1))][..]].concat();
         let m = read(&private, &[content(3, 4), ("comment", s("c")), ("creation date", i(7))]).unwrap();
         assert_eq!((m.title.as_deref(), m.thumbnail.as_deref()), (Some("ttt"), Some(&b"jjjj"[..])));
+        assert_eq!(m.description.as_deref(), Some("ttt"));
         assert_eq!((m.comment.as_deref(), m.creation_date, m.private), (Some("c"), Some(7), true));
         let m = read(&single(), &[content(MAX_TEXT + 1, MAX_THUMBNAIL + 1), ("comment", s(""))]).unwrap();
         assert_eq!((m.title.map(|t| t.len()), m.thumbnail), (Some(MAX_TEXT), None));
+        assert_eq!(m.description.map(|t| t.len()), Some(MAX_TEXT));
         assert_eq!((m.comment, m.creation_date, m.private), (None, None, false));
     }
 

@@ -12,6 +12,7 @@ use crate::gst::uri::UriError;
 use crate::metainfo::layout::{self, Layout};
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo, MetainfoError};
+use crate::metainfo::tstream::Unplayable;
 
 /// A torrent, and which of its files to play.
 #[derive(Clone, Debug)]
@@ -62,9 +63,12 @@ pub(crate) enum LoadError {
         /// The system's error.
         source: io::Error,
     },
-    /// Not a torrent, or one that we cannot play.
+    /// Not a torrent, or one of a kind that we know nothing to do with.
     #[error("{0}{hint}", hint = hint(.0))]
     Metainfo(#[from] MetainfoError),
+    /// A broadcast that we cannot take part in.
+    #[error(transparent)]
+    Unplayable(#[from] Unplayable),
     /// `file-index` or `?file=` is not a file of the torrent.
     #[error("no file {index}: the torrent has {files} (file-index counts from 0)")]
     NoFile {
@@ -99,7 +103,9 @@ impl LoadError {
                 }
                 _ => gst::error_msg!(gst::ResourceError::OpenRead, ("{text}")),
             },
-            Self::Metainfo(_) => gst::error_msg!(gst::StreamError::WrongType, ("{text}")),
+            Self::Metainfo(_) | Self::Unplayable(_) => {
+                gst::error_msg!(gst::StreamError::WrongType, ("{text}"))
+            }
             Self::NoFile { .. } | Self::Padding => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
         }
     }
@@ -113,6 +119,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         (None, Some(Err(error))) => return Err(LoadError::Location(error.clone())),
         (None, None) => return Err(LoadError::NoLocation),
     };
+    metainfo.playable()?;
     let file = choose(&metainfo.layout, settings.file())?;
     Ok(Loaded { metainfo: Arc::new(metainfo), file })
 }
