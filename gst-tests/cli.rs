@@ -368,14 +368,208 @@ fn strangers_names_cannot_reach_the_terminal() {
     assert_eq!(serde_json::from_slice::<Value>(&json).unwrap()["name"], evil);
 }
 
+/// What the live `.tstream` files of 2008-2010 say, as a decoder that shares no code with ours reads it.
+const BROADCASTS: [Broadcast; 5] = [
+    Broadcast {
+        name: "ArnoCamJip512-32k.mpegts",
+        info_hash: "683ad7b722bceb0c7f659be1d879fbcb88d9bf34",
+        length: 235_929_600,
+        piece_length: 32_768,
+        pieces: 7_200,
+        speed: 65_536,
+        scheme: "ECDSA on the curve K-233",
+        tracker: "http://130.37.198.236:7764/announce",
+        thumbnail: None,
+        created: 1_207_897_814,
+        lines: [
+            ("pieces", "7200 of 32 KiB"),
+            ("live", "a broadcast over a ring of 1:00:00"),
+            ("window", "1800 pieces, 15:00"),
+            (
+                "signature",
+                "ECDSA on the curve K-233 (obsolete, of 2008-2010: cannot be verified any more, so it cannot be played)",
+            ),
+            ("bitrate", "64 KiB/s (524 kbit/s)"),
+            ("thumbnail", "none"),
+            ("created", "2008-04-11T07:10:14Z"),
+        ],
+    },
+    Broadcast {
+        name: "Babs512-32k.mpegts",
+        info_hash: "9e7505cabc445b75565c3dc7342d22a89ca109e7",
+        length: 235_929_600,
+        piece_length: 32_768,
+        pieces: 7_200,
+        speed: 65_536,
+        scheme: "ECDSA on the curve K-233",
+        tracker: "http://130.161.158.211:7764/announce",
+        thumbnail: None,
+        created: 1_209_027_429,
+        lines: [
+            ("pieces", "7200 of 32 KiB"),
+            ("live", "a broadcast over a ring of 1:00:00"),
+            ("window", "1800 pieces, 15:00"),
+            (
+                "signature",
+                "ECDSA on the curve K-233 (obsolete, of 2008-2010: cannot be verified any more, so it cannot be played)",
+            ),
+            ("bitrate", "64 KiB/s (524 kbit/s)"),
+            ("thumbnail", "none"),
+            ("created", "2008-04-24T08:57:09Z"),
+        ],
+    },
+    Broadcast {
+        name: "Harry.mpegts",
+        info_hash: "3222e8ac7adaee8bcd2ee687ddfddfe24189b293",
+        length: 1_415_577_600,
+        piece_length: 131_072,
+        pieces: 10_800,
+        speed: 393_216,
+        scheme: "ECDSA on the curve K-233",
+        tracker: "http://130.161.159.89:7764/announce",
+        thumbnail: None,
+        created: 1_209_385_148,
+        lines: [
+            ("pieces", "10800 of 128 KiB"),
+            ("live", "a broadcast over a ring of 1:00:00"),
+            ("window", "2700 pieces, 15:00"),
+            (
+                "signature",
+                "ECDSA on the curve K-233 (obsolete, of 2008-2010: cannot be verified any more, so it cannot be played)",
+            ),
+            ("bitrate", "384 KiB/s (3145 kbit/s)"),
+            ("thumbnail", "none"),
+            ("created", "2008-04-28T12:19:08Z"),
+        ],
+    },
+    Broadcast {
+        name: "ParadisoCam.mpegts",
+        info_hash: "0efe5423162cc35c0d7287f46d8695f5f8c11eec",
+        length: 235_929_600,
+        piece_length: 32_768,
+        pieces: 7_200,
+        speed: 65_536,
+        scheme: "ECDSA on the curve K-233",
+        tracker: "http://130.161.211.198:8764/announce",
+        thumbnail: Some(5_771),
+        created: 1_216_299_452,
+        lines: [
+            ("pieces", "7200 of 32 KiB"),
+            ("live", "a broadcast over a ring of 1:00:00"),
+            ("window", "1800 pieces, 15:00"),
+            (
+                "signature",
+                "ECDSA on the curve K-233 (obsolete, of 2008-2010: cannot be verified any more, so it cannot be played)",
+            ),
+            ("bitrate", "64 KiB/s (524 kbit/s)"),
+            ("thumbnail", "5771 bytes"),
+            ("created", "2008-07-17T12:57:32Z"),
+        ],
+    },
+    Broadcast {
+        name: "modulix1-live-p2p.ogg",
+        info_hash: "ebafc78435603941b21d5fca454ba28ef800a07c",
+        length: 468_647_936,
+        piece_length: 32_768,
+        pieces: 14_302,
+        speed: 130_172,
+        scheme: "RSA",
+        tracker: "http://130.37.198.236:7764/announce",
+        thumbnail: None,
+        created: 1_267_516_261,
+        lines: [
+            ("pieces", "14302 of 32 KiB"),
+            ("live", "a broadcast over a ring of 1:00:00"),
+            ("window", "3575 pieces, 15:00"),
+            (
+                "signature",
+                "RSA (obsolete, of 2008-2010: cannot be verified any more, so it cannot be played)",
+            ),
+            ("bitrate", "127 KiB/s (1041 kbit/s)"),
+            ("thumbnail", "none"),
+            ("created", "2010-03-02T07:51:01Z"),
+        ],
+    },
+];
+
+struct Broadcast {
+    /// Of file, ring, and in all of them also the title.
+    name: &'static str,
+    info_hash: &'static str,
+    length: u64,
+    piece_length: u32,
+    pieces: u32,
+    speed: u64,
+    scheme: &'static str,
+    tracker: &'static str,
+    thumbnail: Option<u64>,
+    created: u64,
+    /// What the text has in its lines.
+    lines: [(&'static str, &'static str); 7],
+}
+
+fn broadcast(name: &str) -> String {
+    format!("{}/gst-tests/fixtures/tstream/{name}.tstream", env!("CARGO_MANIFEST_DIR"))
+}
+
 #[test]
-fn a_live_broadcast_is_named_as_what_it_is() {
+fn everything_in_live_broadcasts_of_2008_to_2010_is_shown() {
     let dir = folder();
-    let info =
-        "4:infod6:lengthi235929600e4:lived10:authmethod5:ECDSA6:pubkey1:xe4:name3:Cam12:piece lengthi32768ee";
+    for b in BROADCASTS {
+        let path = broadcast(b.name);
+        let seen = show(&dir, &path);
+        let quarter = b.pieces / 4;
+        let seconds = |pieces: u32| f64::from(pieces) * f64::from(b.piece_length) / b.speed as f64;
+        for (key, value) in [
+            ("name", b.name.into()),
+            ("title", b.name.into()),
+            ("info_hash", b.info_hash.into()),
+            ("length", b.length.into()),
+            ("piece_length", b.piece_length.into()),
+            ("pieces", b.pieces.into()),
+            ("bitrate", b.speed.into()),
+            ("trackers", serde_json::json!([[b.tracker]])),
+            ("thumbnail", b.thumbnail.into()),
+            ("creation_date", b.created.into()),
+            ("private", false.into()),
+            ("duration", Value::Null),
+            ("description", Value::Null),
+            ("created_by", Value::Null),
+        ] {
+            assert_eq!(seen[key], value, "{}: {key}", b.name);
+        }
+        let live = &seen["live"];
+        assert_eq!((&live["scheme"], &live["support"]), (&b.scheme.into(), &"obsolete".into()));
+        assert_eq!(live["window"], quarter);
+        for (key, pieces) in [("ring_duration", b.pieces), ("window_duration", quarter)] {
+            let shown = live[key].as_f64().unwrap();
+            assert!((shown - seconds(pieces)).abs() < 1e-5, "{}: {key}: {shown}", b.name);
+        }
+        let shown = done(&dir, &["show", &path]).stdout;
+        for (label, value) in b.lines {
+            let line = format!("{label:<13} {value}\n");
+            assert!(text(&shown).contains(&line), "{}: {line}{}", b.name, text(&shown));
+        }
+        for value in [b.name, b.info_hash, b.tracker, &format!("({} bytes)", b.length), b.scheme] {
+            assert!(text(&shown).contains(value), "{}: {value}", b.name);
+        }
+    }
+}
+
+#[test]
+fn a_live_broadcast_is_not_opened_and_the_reason_is_said() {
+    let dir = folder();
+    let old = broadcast("ParadisoCam.mpegts");
+    let info = "4:infod6:lengthi1048576e4:lived10:authmethod4:Nonee4:name3:Cam12:piece lengthi32768ee";
     fs::write(dir.path().join("cam.tstream"), format!("d{info}e")).unwrap();
-    let said = fails(&dir, &["show", "cam.tstream"], 1);
-    assert!(said.contains("live") && said.contains("Cam"), "{said}");
+    for command in ["get", "seed"] {
+        let said = fails(&dir, &[command, &old], 1);
+        assert!(said.contains("'ParadisoCam.mpegts' is signed with ECDSA on the curve K-233"), "{said}");
+        assert!(said.contains("obsolete") && said.contains("cannot be played"), "{said}");
+        let said = fails(&dir, &[command, "cam.tstream"], 1);
+        assert!(said.contains("live broadcast 'Cam' (not signed)"), "{said}");
+    }
+    assert_eq!(show(&dir, "cam.tstream")["live"]["support"], "unsigned");
 }
 
 #[test]

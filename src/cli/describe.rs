@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::progress::{clock, harmless};
 use crate::metainfo::torrent::Metainfo;
+use crate::metainfo::tstream::{Auth, Live};
 use crate::rate::ByteRate;
 
 /// Last second of the year 9999: later dates are shown as numbers.
@@ -37,7 +38,10 @@ pub(super) struct Description {
     duration: Option<Duration>,
     /// Bytes/s.
     bitrate: Option<u64>,
+    /// What a live broadcast has besides.
+    live: Option<LiveDescription>,
     title: Option<String>,
+    description: Option<String>,
     /// Bytes of the picture.
     thumbnail: Option<usize>,
     comment: Option<String>,
@@ -62,6 +66,75 @@ struct FileDescription {
     main: bool,
 }
 
+#[derive(Debug, Serialize)]
+struct LiveDescription {
+    /// How pieces are signed.
+    scheme: String,
+    support: Support,
+    /// How long the stream is that the ring holds.
+    #[serde(serialize_with = "as_seconds")]
+    ring_duration: Option<Duration>,
+    /// Pieces that peers keep.
+    window: u32,
+    #[serde(serialize_with = "as_seconds")]
+    window_duration: Option<Duration>,
+}
+
+/// What we can do with a signature scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Support {
+    /// Verify it.
+    Supported,
+    /// Nothing: there are no signatures.
+    Unsigned,
+    /// Nothing any more.
+    Obsolete,
+    /// Nothing.
+    Unknown,
+}
+
+impl Support {
+    const fn of(auth: &Auth) -> Self {
+        match auth {
+            Auth::P256(_) => Self::Supported,
+            Auth::Unsigned => Self::Unsigned,
+            Auth::Obsolete(_) => Self::Obsolete,
+            Auth::Unknown(_) => Self::Unknown,
+        }
+    }
+
+    const fn to_text(self) -> &'static str {
+        match self {
+            Self::Supported => "supported",
+            Self::Unsigned => "not signed: everybody in the swarm can change what is seen",
+            Self::Obsolete => "obsolete, of 2008-2010: cannot be verified any more, so it cannot be played",
+            Self::Unknown => "not known here, so it cannot be played",
+        }
+    }
+}
+
+impl LiveDescription {
+    fn new(live: &Live, metainfo: &Metainfo) -> Self {
+        let time_for = |bytes| metainfo.bitrate(None).and_then(|rate| ByteRate(rate).time_for(bytes));
+        let window = u64::from(live.window) * u64::from(metainfo.geometry.piece_length());
+        Self {
+            scheme: live.auth.scheme().to_owned(),
+            support: Support::of(&live.auth),
+            ring_duration: time_for(metainfo.geometry.total()),
+            window: live.window,
+            window_duration: time_for(window),
+        }
+    }
+
+    fn lines(&self, line: &mut dyn FnMut(&str, &str)) {
+        let time = |time: Option<Duration>| time.map_or_else(|| "a time that is not known".to_owned(), clock);
+        line("live", &format!("a broadcast over a ring of {}", time(self.ring_duration)));
+        line("window", &format!("{} pieces, {}", self.window, time(self.window_duration)));
+        line("signature", &format!("{} ({})", harmless(&self.scheme), self.support.to_text()));
+    }
+}
+
 impl Description {
     /// Of this torrent.
     pub(super) fn new(metainfo: &Metainfo) -> Self {
@@ -83,7 +156,9 @@ impl Description {
             private: metainfo.private,
             duration: metainfo.duration(None),
             bitrate: metainfo.bitrate(main),
+            live: metainfo.live.as_ref().map(|live| LiveDescription::new(live, metainfo)),
             title: metainfo.title.clone(),
+            description: metainfo.description.clone(),
             thumbnail: metainfo.thumbnail.as_ref().map(bytes::Bytes::len),
             comment: metainfo.comment.clone(),
             created_by: metainfo.created_by.clone(),
@@ -104,15 +179,24 @@ impl Description {
         line("info-hash", &self.info_hash);
         line("size", &size(self.length));
         line("pieces", &format!("{} of {}", self.pieces, pieces_of(self.piece_length)));
-        line("duration", &self.duration.map_or_else(|| "not given".to_owned(), clock));
+        match &self.live {
+            Some(live) => live.lines(&mut line),
+            None => line("duration", &self.duration.map_or_else(|| "not given".to_owned(), clock)),
+        }
         line("bitrate", &self.bitrate.map_or_else(|| "not known".to_owned(), bits));
-        let texts = [("title", &self.title), ("comment", &self.comment), ("created by", &self.created_by)];
+        let texts = [
+            ("title", &self.title),
+            ("description", &self.description),
+            ("comment", &self.comment),
+            ("created by", &self.created_by),
+        ];
         for (label, value) in texts.iter().filter_map(|(label, value)| Some((label, value.as_ref()?))) {
             line(label, &harmless(value));
         }
-        if let Some(bytes) = self.thumbnail {
-            line("thumbnail", &format!("{bytes} bytes"));
-        }
+        line(
+            "thumbnail",
+            &self.thumbnail.map_or_else(|| "none".to_owned(), |bytes| format!("{bytes} bytes")),
+        );
         if let Some(when) = self.creation_date {
             line("created", &date(when));
         }
@@ -187,6 +271,16 @@ mod tests {
         assert_eq!(date(1_216_299_452), "2008-07-17T12:57:32Z");
         assert_eq!(date(-1), "-1 (Unix seconds)");
         assert_eq!(date(i64::MAX), format!("{} (Unix seconds)", i64::MAX));
+    }
+
+    #[test]
+    fn live_broadcasts_without_a_bitrate_are_told_too() {
+        let info = "d6:lengthi1048576e4:lived10:authmethod2:\u{9}xe4:name1:c12:piece lengthi16384ee";
+        let metainfo = Metainfo::parse(format!("d4:info{info}e").as_bytes()).unwrap();
+        let text = Description::new(&metainfo).to_text();
+        assert!(text.contains("a ring of a time that is not known"), "{text}");
+        assert!(text.contains("window        16 pieces, a time that is not known"), "{text}");
+        assert!(text.contains(r"signature     \tx (not known here, so it cannot be played)"), "{text}");
     }
 
     #[test]

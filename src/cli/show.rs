@@ -9,9 +9,11 @@ use super::{engine, output};
 /// Show what is in a torrent file
 ///
 /// Prints everything that a torrent file says: info-hash, pieces, files with their numbers (for `get --file`
-/// and the element's `file-index`), trackers, duration, bitrate, title, the size of its thumbnail.
+/// and the element's `file-index`), trackers, duration, bitrate, title, the size of its thumbnail. Of a live
+/// broadcast also how long its ring and its window are, and how its pieces are signed.
 ///
 ///   swarm show film.mkv.torrent
+///   swarm show camera.tstream
 ///   swarm show --json film.mkv.torrent | jq -r '.files[].path'
 ///
 /// The text is safe to look at: whatever could move the cursor or turn the direction of writing in a
@@ -29,7 +31,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let description = Description::new(&engine::load(&args.file)?);
+    let description = Description::new(&engine::read(&args.file)?);
     if args.json {
         output::json(&description)?;
     } else {
