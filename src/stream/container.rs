@@ -11,6 +11,8 @@
 
 use std::ops::Range;
 
+use super::ebml;
+
 /// Most bytes of a file's head that are of use here.
 pub const HEAD: usize = 64 * 1024;
 /// Most places that one head names.
@@ -28,7 +30,7 @@ const PACKETS_IN_ROW: usize = 4;
 pub fn places(head: &[u8], length: u64) -> Vec<Range<u64>> {
     let seen = head.len() as u64;
     let starts = match head {
-        _ if head.starts_with(&matroska::EBML) => matroska::places(head),
+        _ if head.starts_with(&ebml::EBML.to_be_bytes()) => matroska::places(head),
         _ if head.starts_with(b"OggS") => vec![(length.saturating_sub(LOOK), LOOK)],
         [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => avi_index(head),
         _ if is_transport_stream(head) => vec![(length.saturating_sub(LOOK), LOOK)],
@@ -96,33 +98,24 @@ fn is_transport_stream(head: &[u8]) -> bool {
 /// Matroska and WebM: the seek head names cues, tags and the like; the first cluster's size tells where the second
 /// one is, at which GStreamer's demuxer has a look.
 mod matroska {
+    use super::ebml::{self, CLUSTER, Element, SEGMENT};
     use super::{INDEX, LOOK};
 
-    pub(super) const EBML: [u8; 4] = [0x1A, 0x45, 0xDF, 0xA3];
-    const SEGMENT: u32 = 0x1853_8067;
     const SEEK_HEAD: u32 = 0x114D_9B74;
     const SEEK: u32 = 0x4DBB;
     const SEEK_POSITION: u32 = 0x53AC;
-    const CLUSTER: u32 = 0x1F43_B675;
-
-    /// An element's header; a size of `None` is not known.
-    struct Element {
-        id: u32,
-        size: Option<u64>,
-        header: u64,
-    }
 
     pub(super) fn places(head: &[u8]) -> Vec<(u64, u64)> {
         let mut out = Vec::new();
         let Some(segment) = children(head, 0).find(|(_, e)| e.id == SEGMENT) else { return out };
-        let data = segment.0 + segment.1.header;
+        let data = segment.1.body(segment.0);
         for (at, element) in children(head, data) {
-            let end = element.size.map(|size| (at + element.header).saturating_add(size));
+            let end = element.size.map(|size| element.body(at).saturating_add(size));
             match element.id {
                 SEEK_HEAD => {
                     let inside =
                         end.and_then(|end| usize::try_from(end).ok()).and_then(|end| head.get(..end));
-                    let targets = seek_targets(inside.unwrap_or(head), at + element.header);
+                    let targets = seek_targets(inside.unwrap_or(head), element.body(at));
                     out.extend(targets.map(|position| (data.saturating_add(position), INDEX)));
                 }
                 CLUSTER => {
@@ -139,11 +132,11 @@ mod matroska {
     fn seek_targets(bytes: &[u8], from: u64) -> impl Iterator<Item = u64> {
         let entries = children(bytes, from).filter(|(_, e)| e.id == SEEK);
         entries.filter_map(move |(at, entry)| {
-            let start = at + entry.header;
+            let start = entry.body(at);
             let end = start.checked_add(entry.size?)?;
             let inside = bytes.get(..usize::try_from(end).ok()?)?;
             let (at, position) = children(inside, start).find(|(_, e)| e.id == SEEK_POSITION)?;
-            let start = usize::try_from(at + position.header).ok()?;
+            let start = usize::try_from(position.body(at)).ok()?;
             let value = inside.get(start..start.checked_add(usize::try_from(position.size?).ok()?)?)?;
             (value.len() <= 8).then(|| value.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
         })
@@ -154,23 +147,10 @@ mod matroska {
         let mut next = Some(at);
         std::iter::from_fn(move || {
             let at = next?;
-            let element = element(bytes.get(usize::try_from(at).ok()?..)?)?;
-            next = element.size.and_then(|size| (at + element.header).checked_add(size));
+            let element = ebml::element(bytes.get(usize::try_from(at).ok()?..)?)?;
+            next = element.size.and_then(|size| element.body(at).checked_add(size));
             Some((at, element))
         })
-    }
-
-    fn element(bytes: &[u8]) -> Option<Element> {
-        let length = bytes.first()?.leading_zeros() as usize + 1;
-        let id = bytes.get(..length).filter(|id| id.len() <= 4)?;
-        let id = id.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
-        let first = *bytes.get(length)?;
-        let size_length = first.leading_zeros() as usize + 1;
-        let size = bytes.get(length..length + size_length).filter(|size| size.len() <= 8)?;
-        let mask = (1u64 << (7 * size_length)) - 1;
-        let size = size.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)) & mask;
-        let header = (length + size_length) as u64;
-        Some(Element { id, size: Some(size).filter(|size| *size != mask), header })
     }
 }
 
@@ -213,7 +193,7 @@ mod tests {
             element(&[0xEC], &[0; 50], None),
             element(&[0x1F, 0x43, 0xB6, 0x75], &[7; 300], Some(400_000)),
         ];
-        let ebml = element(&matroska::EBML, &[0x42, 0x86, 0x81, 1], None);
+        let ebml = element(&ebml::EBML.to_be_bytes(), &[0x42, 0x86, 0x81, 1], None);
         [ebml, element(&[0x18, 0x53, 0x80, 0x67], &parts.concat(), Some(950_000))].concat()
     }
 
@@ -246,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_unknown_sizes_names_nothing() {
-        let ebml = element(&matroska::EBML, &[], None);
+        let ebml = element(&ebml::EBML.to_be_bytes(), &[], None);
         let unknown = [0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
         let head =
             [&ebml[..], &[0x18, 0x53, 0x80, 0x67], &unknown, &[0x1F, 0x43, 0xB6, 0x75], &unknown].concat();

@@ -10,6 +10,7 @@
 pub mod bitrate;
 pub mod clock;
 pub mod container;
+mod ebml;
 pub mod hole;
 pub mod hook_in;
 pub mod live_headers;
