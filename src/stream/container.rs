@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::ebml;
+use super::{ebml, ts};
 
 /// Most bytes of a file's head that are of use here.
 pub const HEAD: usize = 64 * 1024;
@@ -21,7 +21,7 @@ pub const MAX_PLACES: usize = 6;
 const INDEX: u64 = 256 * 1024;
 const LOOK: u64 = 64 * 1024;
 /// A transport stream's packets, and those with a time stamp in front.
-const PACKETS: [(usize, usize); 2] = [(0, 188), (4, 192)];
+const PACKETS: [(usize, usize); 2] = [(0, ts::PACKET), (4, 4 + ts::PACKET)];
 /// Packets in a row that make a transport stream.
 const PACKETS_IN_ROW: usize = 4;
 
@@ -91,7 +91,7 @@ fn avi_index(head: &[u8]) -> Vec<(u64, u64)> {
 fn is_transport_stream(head: &[u8]) -> bool {
     PACKETS.iter().any(|(first, step)| {
         let mut packets = head.iter().skip(*first).step_by(*step).take(PACKETS_IN_ROW);
-        packets.len() == PACKETS_IN_ROW && packets.all(|byte| *byte == 0x47)
+        packets.len() == PACKETS_IN_ROW && packets.all(|byte| *byte == ts::SYNC)
     })
 }
 

@@ -10,6 +10,7 @@
 pub mod bitrate;
 pub mod clock;
 pub mod container;
+pub mod cutter;
 mod ebml;
 pub mod hole;
 pub mod hook_in;
@@ -17,9 +18,14 @@ pub mod live_headers;
 pub mod live_piece;
 pub mod live_rate;
 pub mod live_start;
+mod matroska;
+mod ogg;
 pub mod playback;
+mod psi;
+mod scan;
 pub mod signed;
 pub mod start;
+mod ts;
 pub mod window;
 
 #[cfg(test)]
