@@ -170,7 +170,7 @@ fn date() -> anyhow::Result<i64> {
     }
 }
 
-fn read_thumbnail(path: &Path) -> anyhow::Result<Bytes> {
+pub(super) fn read_thumbnail(path: &Path) -> anyhow::Result<Bytes> {
     let failed = || format!("--thumb {} cannot be used", path.display());
     let length = path.metadata().with_context(failed)?.len();
     if length > MAX_THUMBNAIL as u64 {

@@ -265,6 +265,8 @@ fn date(when: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metainfo::keys::SigningKey;
+    use crate::metainfo::tstream::{Draft, encode, pieces_for};
 
     #[test]
     fn dates_outside_of_the_calendar_are_numbers() {
@@ -281,6 +283,37 @@ mod tests {
         assert!(text.contains("a ring of a time that is not known"), "{text}");
         assert!(text.contains("window        16 pieces, a time that is not known"), "{text}");
         assert!(text.contains(r"signature     \tx (not known here, so it cannot be played)"), "{text}");
+    }
+
+    #[test]
+    fn a_broadcast_of_ours_is_told_with_all_that_it_says() {
+        let draft = Draft {
+            name: "camera.ts".into(),
+            piece_length: 32_768,
+            pieces: pieces_for(65_536, Duration::from_secs(3600), 32_768),
+            key: SigningKey::from_random(&[1; 32]).unwrap().verifying_key(),
+            window: Some(600),
+            trackers: Vec::new(),
+            speed: Some(65_536),
+            title: Some("The square".into()),
+            description: Some("seen from\nthe north".into()),
+            thumbnail: Some(vec![0; 99].into()),
+            creation_date: Some(0),
+            created_by: Some("a test".into()),
+        };
+        let text = Description::new(&Metainfo::parse(&encode(&draft).unwrap()).unwrap()).to_text();
+        for line in [
+            "live          a broadcast over a ring of 1:00:00",
+            "window        600 pieces, 5:00",
+            "signature     ECDSA-P256-SHA256 (supported)",
+            "title         The square",
+            r"description   seen from\nthe north",
+            "created by    a test",
+            "thumbnail     99 bytes",
+            "created       1970-01-01T00:00:00Z",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
     }
 
     #[test]

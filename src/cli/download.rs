@@ -60,7 +60,7 @@ impl Run {
         let mut pump = None;
         if let Some(file) = wanted.file {
             let reader = Arc::new(engine.handle.reader(file, BUFFER_TIME, Box::new(|_| {})));
-            let answer = sink::start(Arc::clone(&reader), goal.stream()?)?;
+            let answer = sink::start(sink::film(Arc::clone(&reader)), goal.stream()?)?;
             pump = Some((reader, answer));
         }
         let bar = Some(Bar::new(wanted.name.clone(), wanted.total()));

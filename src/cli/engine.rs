@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::progress::warn;
+use super::signals::Interrupt;
 use super::values;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo};
@@ -21,6 +22,11 @@ use crate::swarm::event::Stats;
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// Room on disk for what is fetched without a place of its own, as in the element.
 const CACHE_CAP: u64 = 5 << 30;
+
+/// How long after the end of a broadcast others may still fetch its last pieces from us.
+const LAST_PIECES: Duration = Duration::from_secs(15);
+/// ... but not when nobody has taken anything for so long.
+const NOBODY: Duration = Duration::from_secs(3);
 
 /// The network's options.
 #[derive(Debug, clap::Args)]
@@ -66,6 +72,7 @@ impl NetArgs {
             max_peers: self.max_peers.into(),
             linger: Duration::ZERO,
             whole,
+            source: false,
             recheck: self.recheck,
         }
     }
@@ -130,6 +137,21 @@ pub(super) fn open(metainfo: Arc<Metainfo>, options: Options) -> anyhow::Result<
         silence: None,
         failure: None,
     })
+}
+
+/// Waits while the last pieces of a broadcast, and word of its end, are on their way to others.
+pub(super) async fn let_them_finish(handle: &Handle, interrupt: &Interrupt) {
+    let (begun, mut quiet, mut sent) = (Instant::now(), Instant::now(), handle.stats().uploaded);
+    while handle.stats().peers > 0 && begun.elapsed() < LAST_PIECES && quiet.elapsed() < NOBODY {
+        let now = handle.stats().uploaded;
+        if std::mem::replace(&mut sent, now) != now {
+            quiet = Instant::now();
+        }
+        if interrupt.is_set() && quiet.elapsed() > NOBODY / 3 {
+            return;
+        }
+        tokio::time::sleep(NOBODY / 10).await;
+    }
 }
 
 /// A running torrent and what was heard of it.

@@ -14,6 +14,7 @@ use super::exit::{AFTER_HELP, Exit};
 use super::goal::Goal;
 use super::progress::{percent, say};
 use super::signals::Interrupt;
+use super::watch::{self, Watch};
 use super::{guard, values};
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::Metainfo;
@@ -51,6 +52,9 @@ pub(super) struct Args {
     /// Write over files that are there
     #[arg(long)]
     pub(super) force: bool,
+    /// How far behind its live point to enter a live broadcast, e.g. 5s [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::interval)]
+    buffer: Option<Duration>,
     /// Keep seeding after everything is there, until Ctrl-C
     #[arg(long)]
     seed: bool,
@@ -67,6 +71,13 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let metainfo = Arc::new(engine::load(&args.torrent)?);
+    if metainfo.live.is_some() {
+        let interrupt = Interrupt::install()?;
+        return block_on(async {
+            let watch = Watch { args: &args, net: &args.net, buffer: args.buffer.unwrap_or(watch::BUFFER) };
+            watch.run(metainfo, &interrupt).await
+        });
+    }
     let wanted = Wanted::new(&args, &metainfo)?;
     let goal = Goal::new(&args, &metainfo)?;
     if let (Goal::Folder(folder), false) = (&goal, args.force) {

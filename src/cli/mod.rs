@@ -16,6 +16,7 @@ mod goal;
 mod guard;
 mod hashing;
 mod library;
+mod live;
 mod media;
 mod output;
 mod progress;
@@ -26,6 +27,7 @@ mod sink;
 mod source;
 mod tracker;
 mod values;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -83,6 +85,7 @@ enum Command {
     Seed(seed::Args),
     Tracker(tracker::Args),
     Get(get::Args),
+    Live(live::Args),
     Show(show::Args),
 }
 
@@ -96,6 +99,7 @@ pub fn run() -> ExitCode {
         Command::Seed(args) => ("seed", seed::run(args)),
         Command::Tracker(args) => ("tracker", tracker::run(&args)),
         Command::Get(args) => ("get", get::run(args)),
+        Command::Live(args) => ("live", live::run(args)),
         Command::Show(args) => ("show", show::run(&args)),
     };
     let exit = result.unwrap_or_else(|error| report(name, &error));

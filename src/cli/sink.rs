@@ -28,20 +28,25 @@ pub(super) enum End {
     Stopped,
 }
 
+/// What a thread reads of a film's file.
+pub(super) fn film(reader: Arc<Reader>) -> impl Fn(u64) -> Result<Vec<Bytes>, ReadError> + Send + 'static {
+    move |offset| reader.read(offset, READ_MOST)
+}
+
 /// Starts the thread; the answer comes when it ends. `out` is `None` when the bytes are wanted on disk only,
 /// where the engine puts them.
 ///
 /// # Errors
 /// When there can be no more threads.
 pub(super) fn start(
-    reader: Arc<Reader>,
+    read: impl Fn(u64) -> Result<Vec<Bytes>, ReadError> + Send + 'static,
     mut out: Option<File>,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<End>>> {
     let (tell, answer) = oneshot::channel();
     thread::Builder::new()
         .name("swarm-sink".to_owned())
         .spawn(move || {
-            let end = pump(&|offset| reader.read(offset, READ_MOST), out.as_mut());
+            let end = pump(&read, out.as_mut());
             // Nobody listens any more when the command has ended before us.
             let _ = tell.send(end);
         })
@@ -55,6 +60,15 @@ pub(super) fn start(
 /// When it is closed.
 pub(super) fn stdout() -> anyhow::Result<File> {
     let fd = io::stdout().as_fd().try_clone_to_owned().context("standard output is closed")?;
+    Ok(File::from(fd))
+}
+
+/// Standard input without the buffer that lines want.
+///
+/// # Errors
+/// When it is closed.
+pub(super) fn stdin() -> anyhow::Result<File> {
+    let fd = io::stdin().as_fd().try_clone_to_owned().context("standard input is closed")?;
     Ok(File::from(fd))
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use p256::ecdsa::signature::{Signer, Verifier};
+use p256::ecdsa::signature::{MultipartSigner, MultipartVerifier};
 use p256::ecdsa::{self, Signature};
 use p256::elliptic_curve::zeroize::Zeroizing;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
@@ -62,9 +62,9 @@ impl SigningKey {
         VerifyingKey(*self.0.verifying_key())
     }
 
-    /// Signs a message. The same message always gets the same signature.
-    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE] {
-        let signature: Signature = self.0.sign(message);
+    /// Signs a message, given in parts. The same message always gets the same signature.
+    pub fn sign(&self, message: &[&[u8]]) -> [u8; SIGNATURE] {
+        let signature: Signature = self.0.multipart_sign(message);
         signature.normalize_s().to_bytes().into()
     }
 }
@@ -94,10 +94,11 @@ impl VerifyingKey {
         self.0.to_public_key_der().expect("a key has a fixed, small size").into_vec()
     }
 
-    /// Whether this is the signature that the key's owner makes of the message, with the lower s.
-    pub fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
+    /// Whether this is the signature that the key's owner makes of the message (given in parts), with the lower s:
+    /// nobody else can make a second valid one.
+    pub fn verify(&self, message: &[&[u8]], signature: &[u8; SIGNATURE]) -> bool {
         let Ok(signature) = Signature::from_slice(signature) else { return false };
-        signature.normalize_s() == signature && self.0.verify(message, &signature).is_ok()
+        signature.normalize_s() == signature && self.0.multipart_verify(message, &signature).is_ok()
     }
 }
 
@@ -111,7 +112,7 @@ impl fmt::Debug for VerifyingKey {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -157,7 +158,13 @@ mod tests {
     }
 
     /// The other signature of the same message.
-    fn flipped(signature: &[u8; SIGNATURE]) -> [u8; SIGNATURE] {
+    /// A key for tests; every number makes another one.
+    pub(crate) fn key(number: u8) -> SigningKey {
+        SigningKey::from_random(&[number.max(1); RANDOM]).unwrap()
+    }
+
+    /// The other signature that the curve would take.
+    pub(crate) fn flipped(signature: &[u8; SIGNATURE]) -> [u8; SIGNATURE] {
         let signature = Signature::from_slice(signature).unwrap();
         let (r, s) = signature.split_scalars();
         Signature::from_scalars(r, -s).unwrap().to_bytes().into()
@@ -167,14 +174,14 @@ mod tests {
     fn signatures_are_those_of_rfc_6979_with_the_lower_s() {
         let test = "f1abb023518351cd71d881567b1ea663ed3efcf6c5132b354f28d3b0b7d38367\
                     019f4113742a2b14bd25926b49c649155f267e60d3814b4c0cc84250e46f0083";
-        assert_eq!(rfc_key().sign(b"test"), bytes(test));
+        assert_eq!(rfc_key().sign(&[b"test"]), bytes(test));
         let sample = bytes(
             "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
              f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8",
         );
-        assert_eq!(rfc_key().sign(b"sample"), flipped(&sample), "the RFC has the higher one");
+        assert_eq!(rfc_key().sign(&[b"sam", b"ple"]), flipped(&sample), "the RFC has the higher one");
         let key = rfc_key().verifying_key();
-        assert!(key.verify(b"sample", &flipped(&sample)) && !key.verify(b"sample", &sample));
+        assert!(key.verify(&[b"sample"], &flipped(&sample)) && !key.verify(&[b"sample"], &sample));
     }
 
     #[test]
@@ -185,9 +192,9 @@ mod tests {
         assert_eq!(key.verifying_key().to_der(), public);
         let public = VerifyingKey::from_der(&public).unwrap();
         assert_eq!(public, key.verifying_key());
-        assert!(public.verify(MESSAGE, &bytes(SIGNED)));
-        assert!(!public.verify(MESSAGE, &flipped(&bytes(SIGNED))));
-        assert_eq!(key.sign(MESSAGE), bytes(RFC_6979_SIGNED));
+        assert!(public.verify(&[MESSAGE], &bytes(SIGNED)));
+        assert!(!public.verify(&[MESSAGE], &flipped(&bytes(SIGNED))));
+        assert_eq!(key.sign(&[MESSAGE]), bytes(RFC_6979_SIGNED));
     }
 
     #[test]
@@ -228,14 +235,14 @@ mod tests {
             let (Ok(key), Ok(stranger)) = (SigningKey::from_random(&random), SigningKey::from_random(&other)) else {
                 return Ok(());
             };
-            let (signature, public) = (key.sign(&message), key.verifying_key());
-            prop_assert!(public.verify(&message, &signature));
-            prop_assert!(!public.verify(&message, &flipped(&signature)));
-            prop_assert!(!public.verify(&[&message[..], b"x"].concat(), &signature));
-            prop_assert!(!stranger.verifying_key().verify(&message, &signature));
+            let (signature, public) = (key.sign(&[&message]), key.verifying_key());
+            prop_assert!(public.verify(&[&message], &signature));
+            prop_assert!(!public.verify(&[&message], &flipped(&signature)));
+            prop_assert!(!public.verify(&[&message, b"x"], &signature));
+            prop_assert!(!stranger.verifying_key().verify(&[&message], &signature));
             let mut changed = signature;
             changed[at] ^= 1 << bit;
-            prop_assert!(!public.verify(&message, &changed));
+            prop_assert!(!public.verify(&[&message], &changed));
             prop_assert_eq!(SigningKey::from_pem(&key.to_pem()).unwrap().verifying_key(), public);
             prop_assert_eq!(VerifyingKey::from_der(&public.to_der()), Ok(public));
         }
@@ -246,7 +253,7 @@ mod tests {
             at in 0..91usize, byte: u8,
         ) {
             let signature: [u8; SIGNATURE] = [half, rest].concat().try_into().unwrap();
-            prop_assert!(!rfc_key().verifying_key().verify(b"test", &signature));
+            prop_assert!(!rfc_key().verifying_key().verify(&[b"test"], &signature));
             prop_assert!(VerifyingKey::from_der(&der).is_err() && SigningKey::from_pem(&text).is_err());
             let mut near = rfc_key().verifying_key().to_der();
             near[at] = byte;

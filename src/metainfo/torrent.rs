@@ -171,6 +171,11 @@ impl Metainfo {
         })
     }
 
+    /// The cut as the engine has it: without end for a live broadcast.
+    pub fn engine_geometry(&self) -> Geometry {
+        if self.live.is_some() { self.geometry.live() } else { self.geometry }
+    }
+
     /// Whether it may be opened, to be played or shared: what every door asks after reading a torrent.
     ///
     /// # Errors

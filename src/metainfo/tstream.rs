@@ -113,13 +113,11 @@ pub enum LiveError {
 /// Why a broadcast is not opened. Fit for print.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unplayable {
-    /// That is still to be built.
-    #[error("this is the live broadcast '{}' ({auth}); live broadcasts cannot be played yet, only films", escape(.name))]
-    Live {
+    /// Anybody could put anything into it.
+    #[error("the live broadcast '{}' is not signed, so it cannot be played: anybody could put anything into it", escape(.name))]
+    Unsigned {
         /// Its name, a stranger's text.
         name: String,
-        /// How it is signed.
-        auth: Auth,
     },
     /// Of the SwarmPlayer's time.
     #[error(
@@ -165,9 +163,10 @@ impl Live {
     pub(super) fn playable(&self, name: &str) -> Result<(), Unplayable> {
         let name = name.to_owned();
         Err(match &self.auth {
+            Auth::P256(_) => return Ok(()),
+            Auth::Unsigned => Unplayable::Unsigned { name },
             Auth::Obsolete(scheme) => Unplayable::Obsolete { name, scheme: scheme.clone() },
             Auth::Unknown(scheme) => Unplayable::Unknown { name, scheme: scheme.clone() },
-            auth @ (Auth::P256(_) | Auth::Unsigned) => Unplayable::Live { name, auth: auth.clone() },
         })
     }
 }
@@ -427,11 +426,9 @@ mod tests {
             m.playable().unwrap_err().to_string()
         };
         let method = |method: &str| said(&[("authmethod", s(method))]);
-        assert_eq!(
-            said(&p256(key(1))),
-            r"this is the live broadcast 'a\u{1b}[m' (signed with ECDSA-P256-SHA256); live broadcasts cannot be played yet, only films"
-        );
-        assert!(method("None").contains("(not signed); live broadcasts cannot be played yet"));
+        let signed = read(&p256(key(1)), &[]).unwrap();
+        assert_eq!(signed.playable(), Ok(()));
+        assert!(method("None").contains(r"'a\u{1b}[m' is not signed, so it cannot be played"));
         assert_eq!(
             method("RSA"),
             r"the live broadcast 'a\u{1b}[m' is signed with RSA, an obsolete scheme of 2008-2010 that cannot be verified any more, so it cannot be played"

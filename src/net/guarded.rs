@@ -15,8 +15,10 @@ use std::time::Duration;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Sleep;
+
+use super::listen::Visitor;
 
 /// Most connections at a time.
 pub(super) const MAX_CONNECTIONS: usize = 512;
@@ -31,10 +33,38 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// A listener whose connections are bounded.
 pub(super) struct GuardedListener {
-    listener: TcpListener,
+    door: Door,
     places: Arc<Semaphore>,
     guests: Arc<Guests>,
     life: Duration,
+}
+
+/// Where connections come from.
+pub(super) enum Door {
+    /// A socket of our own.
+    Socket(TcpListener),
+    /// A port that is shared with the peers, at this address.
+    Shared(mpsc::Receiver<Visitor>, SocketAddr),
+}
+
+impl Door {
+    async fn accept(&mut self) -> io::Result<Visitor> {
+        match self {
+            Self::Socket(listener) => TcpListener::accept(listener).await,
+            Self::Shared(visitors, _) => match visitors.recv().await {
+                Some(visitor) => Ok(visitor),
+                // The port was closed: nobody comes any more.
+                None => std::future::pending().await,
+            },
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Socket(listener) => TcpListener::local_addr(listener),
+            Self::Shared(_, addr) => Ok(*addr),
+        }
+    }
 }
 
 /// Connections by address.
@@ -72,8 +102,8 @@ impl Drop for Place {
 }
 
 impl GuardedListener {
-    pub(super) fn new(listener: TcpListener, places: usize, life: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(places)), guests: Arc::default(), life }
+    pub(super) fn new(door: Door, places: usize, life: Duration) -> Self {
+        Self { door, places: Arc::new(Semaphore::new(places)), guests: Arc::default(), life }
     }
 }
 
@@ -84,7 +114,7 @@ impl Listener for GuardedListener {
     async fn accept(&mut self) -> (GuardedStream, SocketAddr) {
         let permit = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
         loop {
-            match self.listener.accept().await {
+            match self.door.accept().await {
                 Ok((stream, addr)) => {
                     let ip = addr.ip().to_canonical();
                     if !self.guests.admit(ip) {
@@ -101,7 +131,7 @@ impl Listener for GuardedListener {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.door.local_addr()
     }
 }
 
@@ -180,7 +210,7 @@ mod tests {
     async fn listener(places: usize, life: Duration) -> (GuardedListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        (GuardedListener::new(listener, places, life), addr)
+        (GuardedListener::new(Door::Socket(listener), places, life), addr)
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,23 +5,26 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha1::{Digest as _, Sha1};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::session::{Notice, Trouble};
 use super::shelf::{Failure, Shelf};
+use super::verifier::Verifier;
 use super::workers::Workers;
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Block, PieceIndex};
-use crate::metainfo::torrent::Metainfo;
 use crate::store::disk::DiskStore;
-use crate::store::{Storage as _, StoreError};
+use crate::store::{Storage, StoreError};
+use crate::stream::live_headers::Headers;
+use crate::stream::live_piece::Stamp;
 use crate::swarm::{Input, Job, PeerKey, Verdict};
 
 /// Gives a torrent's work to the threads that may take their time.
 pub(super) struct Jobs {
-    pub(super) metainfo: Arc<Metainfo>,
+    pub(super) verifier: Arc<Verifier>,
     pub(super) store: Arc<DiskStore>,
+    /// The same store by the engine's pieces: that of a broadcast goes round.
+    pub(super) storage: Arc<dyn Storage>,
     pub(super) shelf: Arc<Shelf>,
     pub(super) workers: Workers,
     /// What comes out, for the engine.
@@ -38,12 +41,15 @@ impl Jobs {
             Job::Verify { piece, blocks } => self.verify(piece, blocks),
             Job::Read { peer, block } => self.read(peer, block),
             Job::Discard { piece } => self.discard(piece),
+            Job::CheckStamp { peer, stamp, oldest } => self.check_stamp(peer, *stamp, oldest),
+            Job::CheckHeaders { peer, headers } => self.check_headers(peer, *headers),
         }
     }
 
     /// Saves which pieces are there, if there are more or fewer than at the last time.
     pub(super) fn save(&mut self, have: &Bitfield) {
-        if std::mem::replace(&mut self.saved, have.count()) == have.count() {
+        // What is there of a broadcast is old news at the next start.
+        if self.verifier.is_live() || std::mem::replace(&mut self.saved, have.count()) == have.count() {
             return;
         }
         let (store, have) = (Arc::clone(&self.store), have.clone());
@@ -64,27 +70,47 @@ impl Jobs {
     }
 
     fn verify(&self, piece: PieceIndex, blocks: Vec<Bytes>) {
-        let expected = self.metainfo.piece_hash(piece);
-        let (store, shelf) = (Arc::clone(&self.store), Arc::clone(&self.shelf));
+        let verifier = Arc::clone(&self.verifier);
+        let (store, shelf) = (Arc::clone(&self.storage), Arc::clone(&self.shelf));
         let (answers, notices) = (self.answers.clone(), self.notices.clone());
         self.workers.run(move || {
-            let verdict = if hash(&blocks) != expected {
-                Verdict::Bad
-            } else {
-                shelf.lay(piece, blocks.clone());
-                match store.write(piece, &blocks) {
-                    Ok(()) => {
-                        shelf.written(piece);
-                        Verdict::Good
-                    }
-                    Err(error) => {
-                        fail(&shelf, &notices, &error);
-                        Verdict::Unwritten
+            let (verdict, stamp) = match verifier.check(piece, &blocks) {
+                Err(why) => {
+                    tracing::debug!(%piece, %why, "a piece is refused");
+                    (Verdict::Bad, None)
+                }
+                Ok(stamp) => {
+                    shelf.lay(piece, blocks.clone());
+                    match store.write(piece, &blocks) {
+                        Ok(()) => {
+                            shelf.written(piece);
+                            (Verdict::Good, stamp.map(Box::new))
+                        }
+                        Err(error) => {
+                            fail(&shelf, &notices, &error);
+                            (Verdict::Unwritten, None)
+                        }
                     }
                 }
             };
             // The torrent may have ended meanwhile.
-            let _ = answers.send(Input::Verified { piece, verdict });
+            let _ = answers.send(Input::Verified { piece, verdict, stamp });
+        });
+    }
+
+    fn check_stamp(&self, peer: PeerKey, stamp: Stamp, oldest: Option<u32>) {
+        let (verifier, answers) = (Arc::clone(&self.verifier), self.answers.clone());
+        self.workers.run(move || {
+            let stamp = verifier.check_stamp(stamp).map(Box::new);
+            let _ = answers.send(Input::StampChecked { peer, stamp, oldest });
+        });
+    }
+
+    fn check_headers(&self, peer: PeerKey, headers: Headers) {
+        let (verifier, answers) = (Arc::clone(&self.verifier), self.answers.clone());
+        self.workers.run(move || {
+            let headers = verifier.check_headers(headers).map(Box::new);
+            let _ = answers.send(Input::HeadersChecked { peer, headers });
         });
     }
 
@@ -95,7 +121,7 @@ impl Jobs {
             let _ = answers.send(Input::BlockRead { peer, block, data: Some(data) });
             return;
         }
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(&self.storage);
         self.workers.run(move || {
             let data = store.read(block);
             if let Err(error) = &data {
@@ -107,7 +133,7 @@ impl Jobs {
 
     fn discard(&self, piece: PieceIndex) {
         self.shelf.discard(piece);
-        let store = Arc::clone(&self.store);
+        let store = Arc::clone(&self.storage);
         self.workers.run(move || {
             if let Err(error) = store.discard(piece) {
                 tracing::warn!(%error, "cannot give space back");
@@ -133,11 +159,4 @@ fn unsaved(result: Result<(), StoreError>) {
 /// A part of a block that is to wait in a connection: a small one must not keep the whole block in memory.
 fn own(part: Bytes) -> Bytes {
     if part.len() < BLOCK_LENGTH as usize { Bytes::copy_from_slice(&part) } else { part }
-}
-
-/// SHA-1 over blocks in order.
-fn hash(blocks: &[Bytes]) -> [u8; 20] {
-    let mut sha1 = Sha1::new();
-    blocks.iter().for_each(|block| sha1.update(block));
-    sha1.finalize().into()
 }

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::conn;
-use crate::wire::handshake::Hello;
+use crate::wire::handshake::{FIRST_BYTE, Hello};
 use crate::wire::ids::InfoHash;
 
 /// Callers that have not shaken hands yet. The one that waits longest makes room for another, so that those who
@@ -38,7 +38,19 @@ pub(super) struct Call {
     pub(super) hello: Hello,
 }
 
-type Routes = Arc<Mutex<BTreeMap<InfoHash, mpsc::Sender<Call>>>>;
+/// Somebody who called and does not speak BitTorrent, for a web server on the same port.
+pub(super) type Visitor = (TcpStream, SocketAddr);
+/// Those that wait for the web server.
+pub(super) const VISITORS: usize = 16;
+
+/// Who takes which callers.
+#[derive(Default)]
+struct Table {
+    torrents: BTreeMap<InfoHash, mpsc::Sender<Call>>,
+    web: Option<mpsc::Sender<Visitor>>,
+}
+
+type Routes = Arc<Mutex<Table>>;
 
 /// A listening socket; closed when the last torrent drops it.
 pub(super) struct Listener {
@@ -90,7 +102,14 @@ impl Listener {
 
     /// Callers for this torrent go there from now on.
     pub(super) fn route(&self, info_hash: InfoHash, calls: mpsc::Sender<Call>) {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(info_hash, calls);
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).torrents.insert(info_hash, calls);
+    }
+
+    /// Callers that do not speak BitTorrent come here from now on.
+    pub(super) fn visitors(&self) -> mpsc::Receiver<Visitor> {
+        let (sender, visitors) = mpsc::channel(VISITORS);
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).web = Some(sender);
+        visitors
     }
 }
 
@@ -170,11 +189,25 @@ impl Drop for Pending {
 }
 
 async fn shake(mut stream: TcpStream, addr: SocketAddr, routes: &Routes) {
+    let web = routes.lock().unwrap_or_else(PoisonError::into_inner).web.clone();
+    if let Some(web) = web {
+        // The first byte tells: a BitTorrent handshake begins with the length of its name.
+        let mut first = [0];
+        match tokio::time::timeout(GRACE * 10, stream.peek(&mut first)).await {
+            Ok(Ok(1)) if first[0] != FIRST_BYTE => {
+                // A server that has ended takes no visitors.
+                let _ = web.send((stream, addr)).await;
+                return;
+            }
+            Ok(Ok(1)) => {}
+            _ => return,
+        }
+    }
     let hello = match conn::read_hello(&mut stream).await {
         Ok(hello) => hello,
         Err(error) => return tracing::debug!(%addr, %error, "caller turned away"),
     };
-    let calls = routes.lock().unwrap_or_else(PoisonError::into_inner).get(&hello.info_hash).cloned();
+    let calls = routes.lock().unwrap_or_else(PoisonError::into_inner).torrents.get(&hello.info_hash).cloned();
     let Some(calls) = calls else { return tracing::debug!(%addr, "caller for a torrent that is not here") };
     // The torrent's end drops its receiver; then the caller is turned away with the stream.
     let _ = calls.send(Call { stream, addr, hello }).await;

@@ -14,7 +14,8 @@ use crate::metainfo::torrent::Metainfo;
 use crate::store::check::Checker;
 use crate::store::disk::DiskStore;
 use crate::store::open::Opened;
-use crate::store::{StoreError, open as store};
+use crate::store::ring::RingStore;
+use crate::store::{Storage, StoreError, open as store};
 
 /// Threads that check one torrent.
 const CHECKERS: usize = 2;
@@ -24,6 +25,8 @@ const STEPS: u32 = 200;
 /// A store that is ready.
 pub(super) struct Ready {
     pub(super) store: Arc<DiskStore>,
+    /// The same by the engine's pieces.
+    pub(super) storage: Arc<dyn Storage>,
     pub(super) have: Bitfield,
     /// Most bytes to keep.
     pub(super) budget: Option<u64>,
@@ -36,6 +39,9 @@ pub(super) async fn open(parts: &mut Parts, waiting: &mut Vec<Control>) -> Resul
     let opened = on_worker(&parts.workers, move || store::open(&place, &metainfo, recheck));
     let Some(opened) = opened.await else { return Ok(None) };
     let Opened { store, mut trusted, doubtful } = opened?;
+    if parts.metainfo.live.is_some() {
+        return Ok(Some(live(parts, store).await));
+    }
     if !doubtful.is_empty() {
         let geometry = parts.metainfo.geometry;
         let pieces = geometry.all().filter(|p| doubtful.has(*p)).collect();
@@ -45,9 +51,23 @@ pub(super) async fn open(parts: &mut Parts, waiting: &mut Vec<Control>) -> Resul
         }
     }
     let budget = make_room(parts, &store, &trusted).await;
-    let storage: Arc<dyn crate::store::Storage> = Arc::<DiskStore>::clone(&store);
-    parts.shelf.opened(storage, trusted.clone());
-    Ok(Some(Ready { store, have: trusted, budget }))
+    let storage: Arc<dyn Storage> = Arc::<DiskStore>::clone(&store);
+    parts.shelf.opened(Arc::clone(&storage), trusted.clone());
+    Ok(Some(Ready { store, storage, have: trusted, budget }))
+}
+
+/// A broadcast's ring: what lies in it is of an earlier time.
+async fn live(parts: &Parts, store: Arc<DiskStore>) -> Ready {
+    let have = Bitfield::empty(&parts.metainfo.geometry);
+    let window = parts.metainfo.live.as_ref().map_or(0, |live| live.window);
+    let bytes = u64::from(window) * u64::from(parts.metainfo.geometry.piece_length());
+    let room = Arc::clone(&store);
+    if let Some(Err(error)) = on_worker(&parts.workers, move || room.make_room(bytes)).await {
+        tracing::warn!(%error, "cannot make room in the cache");
+    }
+    let storage: Arc<dyn Storage> = Arc::new(RingStore::new(Arc::clone(&store)));
+    parts.shelf.opened(Arc::clone(&storage), have.clone());
+    Ready { store, storage, have, budget: None }
 }
 
 async fn make_room(parts: &Parts, store: &Arc<DiskStore>, have: &Bitfield) -> Option<u64> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::listen::Listener;
+use super::listen::{Listener, Visitor};
+pub use super::live_reader::{LivePiece, LiveReader};
 pub use super::reader::Reader;
 use super::runtime;
 use super::shelf::Shelf;
@@ -21,6 +22,7 @@ use super::workers::Workers;
 use crate::metainfo::torrent::Metainfo;
 use crate::store::StoreError;
 pub use crate::store::place::Place;
+use crate::stream::hole::StallPolicy;
 use crate::swarm::ReaderInput;
 use crate::swarm::event::{ReaderId, Stats};
 use crate::wire::ids::InfoHash;
@@ -51,6 +53,8 @@ pub struct Options {
     pub linger: Duration,
     /// Fetch everything, not only what a reader wants (`swarm seed`, `swarm get`).
     pub whole: bool,
+    /// We make this live broadcast: nothing is asked of others.
+    pub source: bool,
     /// Hash everything on disk before starting, whatever the resume file says.
     pub recheck: bool,
 }
@@ -181,7 +185,7 @@ pub(super) struct Shared {
     shelf: Arc<Shelf>,
     controls: mpsc::UnboundedSender<Control>,
     notices: broadcast::Sender<Notice>,
-    addr: SocketAddr,
+    listener: Arc<Listener>,
     readers: AtomicU32,
     linger: Mutex<Duration>,
 }
@@ -191,7 +195,7 @@ struct Running {
     shelf: Arc<Shelf>,
     controls: mpsc::UnboundedSender<Control>,
     notices: broadcast::Sender<Notice>,
-    addr: SocketAddr,
+    listener: Arc<Listener>,
     metainfo: Arc<Metainfo>,
     /// Of the current generation of handles.
     shared: std::sync::Weak<Shared>,
@@ -224,10 +228,10 @@ pub fn open(metainfo: Arc<Metainfo>, options: Options) -> Result<Handle, OpenErr
         .map_err(|(addr, source)| OpenError::Listen { addr, source })?;
     let (controls, orders) = mpsc::unbounded_channel();
     let mut engine = Running {
-        shelf: Arc::new(Shelf::new(metainfo.geometry)),
+        shelf: Arc::new(Shelf::new(metainfo.engine_geometry())),
         controls,
         notices: broadcast::channel(NOTICES).0,
-        addr: listener.addr(),
+        listener: Arc::clone(&listener),
         metainfo,
         shared: std::sync::Weak::new(),
         generation: 0,
@@ -259,7 +263,7 @@ impl Handle {
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared.addr
+        self.shared.listener.addr()
     }
 
     /// Verified ranges of a part of the torrent's byte space, in order, merged.
@@ -302,6 +306,19 @@ impl Handle {
         Reader::new(self.clone(), id, range)
     }
 
+    /// A viewer of a live broadcast, `buffer` behind its live point. `notify` as for [`Handle::reader`].
+    pub fn live_reader(
+        &self,
+        buffer: Duration,
+        policy: StallPolicy,
+        notify: Box<dyn Fn(ReaderNotice) + Send + Sync>,
+    ) -> LiveReader {
+        let id = ReaderId(self.shared.readers.fetch_add(1, Ordering::Relaxed));
+        self.control(Control::Listen { reader: id, notify: Notify::from(notify) });
+        self.control(Control::Reader { reader: id, input: ReaderInput::Watch { buffer, policy } });
+        LiveReader::new(self.clone(), id)
+    }
+
     /// Ends now, without linger: saves, tells the trackers `stopped`, and returns when that is done or after
     /// `patience`.
     pub async fn shut_down(self, patience: Duration) {
@@ -309,6 +326,15 @@ impl Handle {
         self.control(Control::Stop { done: Some(done) });
         // Late or lost, the engine ends by itself.
         let _ = tokio::time::timeout(patience, ended).await;
+    }
+
+    /// Callers at its port that do not speak BitTorrent come here from now on.
+    pub(super) fn visitors(&self) -> mpsc::Receiver<Visitor> {
+        self.shared.listener.visitors()
+    }
+
+    pub(super) fn notices_sender(&self) -> &broadcast::Sender<Notice> {
+        &self.shared.notices
     }
 
     pub(super) fn shelf(&self) -> &Shelf {
@@ -334,7 +360,7 @@ impl Running {
             shelf: Arc::clone(&self.shelf),
             controls: self.controls.clone(),
             notices: self.notices.clone(),
-            addr: self.addr,
+            listener: Arc::clone(&self.listener),
             // Ids of an earlier generation are not used again.
             readers: AtomicU32::new(u32::try_from(self.generation << 16).unwrap_or_default()),
             linger: Mutex::new(linger),

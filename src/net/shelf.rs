@@ -14,7 +14,7 @@ use super::session::Trouble;
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::store::Storage;
-use crate::swarm::event::{PlaybackStats, ReaderId, Stats};
+use crate::swarm::event::{Moved, PlaybackStats, ReaderId, Stats};
 
 /// Bytes of written pieces kept for readers.
 const CACHE: u64 = 16 * 1024 * 1024;
@@ -48,6 +48,23 @@ struct Inner {
     gone: bool,
     stats: Arc<Stats>,
     playback: BTreeMap<ReaderId, PlaybackStats>,
+    /// What a broadcast's decoder is given first.
+    headers: Option<Bytes>,
+    /// Where live viewers were told to go on, and how often so far.
+    moves: BTreeMap<ReaderId, Move>,
+}
+
+/// An order to a live viewer.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Move {
+    /// How many there were, this one included.
+    pub(super) count: u64,
+    /// Number of the piece to go on with.
+    pub(super) to: u32,
+    /// It enters the broadcast, as opposed to skipping a hole.
+    pub(super) enters: bool,
+    /// Pieces skipped by all orders so far.
+    pub(super) dropped: u64,
 }
 
 /// What a reader finds at a place.
@@ -80,6 +97,8 @@ impl Shelf {
             gone: false,
             stats: Arc::default(),
             playback: BTreeMap::new(),
+            headers: None,
+            moves: BTreeMap::new(),
         };
         Self { geometry, inner: Mutex::new(inner), changed: Condvar::new() }
     }
@@ -172,6 +191,39 @@ impl Shelf {
         self.lock().failure.is_some()
     }
 
+    /// What a broadcast's decoder is given first.
+    pub(super) fn set_headers(&self, headers: Bytes) {
+        self.lock().headers = Some(headers);
+    }
+
+    pub(super) fn headers(&self) -> Option<Bytes> {
+        self.lock().headers.clone()
+    }
+
+    /// A live viewer is to go on with this piece.
+    pub(super) fn move_reader(&self, reader: ReaderId, to: u32, why: Moved) {
+        let mut inner = self.lock();
+        let old = inner.moves.get(&reader).copied();
+        let (enters, dropped) = match why {
+            Moved::HookedIn => (true, 0),
+            Moved::Dropped { pieces } => (false, pieces),
+        };
+        let count = old.map_or(0, |old| old.count) + 1;
+        let dropped = old.map_or(0, |old| old.dropped) + dropped;
+        inner.moves.insert(reader, Move { count, to, enters, dropped });
+        self.changed.notify_all();
+    }
+
+    /// A live viewer has left.
+    pub(super) fn forget_reader(&self, reader: ReaderId) {
+        self.lock().moves.remove(&reader);
+    }
+
+    /// The storage, once it is open.
+    pub(super) fn storage(&self) -> Option<Arc<dyn Storage>> {
+        self.lock().storage.clone()
+    }
+
     /// The engine ends.
     pub(super) fn close(&self) {
         self.lock().gone = true;
@@ -222,6 +274,11 @@ impl Look<'_> {
 
     pub(super) const fn is_gone(&self) -> bool {
         self.0.gone
+    }
+
+    /// The last order to a live viewer.
+    pub(super) fn order(&self, reader: ReaderId) -> Option<Move> {
+        self.0.moves.get(&reader).copied()
     }
 }
 

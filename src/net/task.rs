@@ -23,12 +23,15 @@ use super::listen::{Call, Listener};
 use super::opening;
 use super::session::{Notice, Options, ReaderNotice};
 use super::shelf::Shelf;
+use super::verifier::Verifier;
 use super::workers::Workers;
 use crate::discovery::announcer::{self, Figures};
 use crate::metainfo::torrent::Metainfo;
 use crate::rate::ByteRate;
 use crate::store::disk::SAVE_EVERY;
+use crate::stream::window::Ring;
 use crate::swarm::event::{Event, ReaderId};
+use crate::swarm::live::LiveConfig;
 use crate::swarm::torrent::Torrent;
 use crate::swarm::{Config, Direction, Input, Output, PeerKey, ReaderInput, Source};
 use crate::time::Instant;
@@ -68,6 +71,8 @@ pub(super) enum Control {
     Join { peers: Vec<String>, whole: bool },
     /// New limits, bytes/s, 0 = none.
     Limits { upload: u64, download: u64 },
+    /// The source of a broadcast has this, signed; a piece lies on the shelf and is written.
+    Made(Input),
     /// End.
     Stop { done: Option<oneshot::Sender<()>> },
 }
@@ -187,6 +192,12 @@ async fn drive(parts: Parts, opened: opening::Ready, waiting: Vec<Control>) -> O
     stop.flatten()
 }
 
+fn live_config(metainfo: &Metainfo, source: bool) -> Option<LiveConfig> {
+    let live = metainfo.live.as_ref()?;
+    let ring = Ring::new(metainfo.geometry.pieces(), Some(live.window)).ok()?;
+    Some(LiveConfig { ring, nominal: metainfo.bitrate(None), source })
+}
+
 /// What a driver is made from.
 struct Setup {
     metainfo: Arc<Metainfo>,
@@ -216,13 +227,16 @@ impl Driver {
             budget: opened.budget,
             upload_limit: ByteRate(options.max_upload_rate),
             download_limit: ByteRate(options.max_download_rate),
+            live: live_config(&metainfo, options.source),
         };
-        let torrent = Torrent::new(config, metainfo.geometry, opened.have.clone(), Instant::ZERO, seed);
+        let torrent =
+            Torrent::new(config, metainfo.engine_geometry(), opened.have.clone(), Instant::ZERO, seed);
         let now = Clock::now();
         let mut driver = Self {
             jobs: Jobs {
-                metainfo: Arc::clone(&metainfo),
+                verifier: Arc::new(Verifier::new(Arc::clone(&metainfo))),
                 store: opened.store,
+                storage: opened.storage,
                 shelf: Arc::clone(&shelf),
                 workers,
                 answers,
@@ -372,6 +386,8 @@ impl Driver {
                 self.report(self.now());
                 self.tell(Notice::Completed);
             }
+            Event::StreamHeaders(headers) => self.shelf.set_headers(headers),
+            Event::Moved { reader, to, why } => self.shelf.move_reader(reader, to, why),
             Event::HashFailed(piece) => tracing::warn!(%piece, "a piece failed its hash"),
             Event::Banned { addr, why } => tracing::warn!(%addr, ?why, "banned a peer"),
         }
@@ -400,6 +416,7 @@ impl Driver {
                 self.handle(Input::Reader { reader, input });
             }
             Control::Listen { reader, notify } => _ = self.ears.insert(reader, notify),
+            Control::Made(input) => self.handle(input),
             Control::Join { peers, whole } => {
                 self.find(peers);
                 if whole {

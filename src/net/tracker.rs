@@ -23,7 +23,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::guarded::{Ends, GuardedListener, LIFE, MAX_CONNECTIONS};
+use super::guarded::{Door, Ends, GuardedListener, LIFE, MAX_CONNECTIONS};
+use super::session::Handle as Session;
 use super::tracker_udp::ConnectionIds;
 use crate::discovery::tracker::{Asker, Config, Families, Policy, Table, TrackerStats};
 use crate::time::Instant;
@@ -103,10 +104,32 @@ impl Tracker {
         });
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
-            runtime.spawn(serve_http(shared.clone(), tcp, stopped.clone())),
+            runtime.spawn(serve_http(shared.clone(), Door::Socket(tcp), front_page(), stopped.clone())),
             runtime.spawn(serve_udp(shared.clone(), udp, stopped)),
         ];
         Ok(Self { addr, shared, stop, tasks })
+    }
+
+    /// Answers over HTTP on the port at which `handle` takes its peers, and shows these pages there.
+    pub fn beside_peers(
+        runtime: &Handle,
+        handle: &Session,
+        config: Config,
+        policy: Policy,
+        pages: Router,
+    ) -> Self {
+        let (visitors, addr) = (handle.visitors(), handle.local_addr());
+        let table = Table::new(config, policy, Instant::ZERO, u64::from_ne_bytes(random()));
+        let shared = Arc::new(Shared {
+            table: Mutex::new(table),
+            ids: ConnectionIds::new(random()),
+            started: std::time::Instant::now(),
+            bound: addr.ip(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let door = Door::Shared(visitors, addr);
+        let tasks = vec![runtime.spawn(serve_http(shared.clone(), door, pages, stopped))];
+        Self { addr, shared, stop, tasks }
     }
 
     /// Where it listens.
@@ -248,14 +271,18 @@ fn listen(addr: SocketAddr, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-async fn serve_http(shared: Arc<Shared>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+fn front_page() -> Router {
+    Router::new().route("/", get(async || "gst-plugin-swarm tracker\n"))
+}
+
+async fn serve_http(shared: Arc<Shared>, door: Door, pages: Router, mut stopped: watch::Receiver<bool>) {
     let routes = Router::new()
-        .route("/", get(async || "gst-plugin-swarm tracker\n"))
         .route("/announce", get(on_announce))
         .route("/scrape", get(on_scrape))
         .with_state(shared)
+        .merge(pages)
         .into_make_service_with_connect_info::<Ends>();
-    let listener = GuardedListener::new(listener, MAX_CONNECTIONS, LIFE);
+    let listener = GuardedListener::new(door, MAX_CONNECTIONS, LIFE);
     let served = axum::serve(listener, routes).with_graceful_shutdown(async move {
         // An error says that the tracker was dropped, which ends it too.
         let _ = stopped.wait_for(|stop| *stop).await;

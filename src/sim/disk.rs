@@ -100,7 +100,7 @@ impl Disk {
         if verdict == Verdict::Good && self.written.insert(piece) {
             self.used += u64::from(size);
         }
-        (self.work(now, size), Input::Verified { piece, verdict })
+        (self.work(now, size), Input::Verified { piece, verdict, stamp: None })
     }
 
     /// Reads a block for a peer: when the answer is there, and the answer.

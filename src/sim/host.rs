@@ -223,6 +223,7 @@ impl EngineHost {
             Job::Verify { piece, blocks } => self.disk.verify(now, piece, &blocks),
             Job::Read { peer, block } => self.disk.read(now, peer, block),
             Job::Discard { piece } => return self.disk.discard(piece),
+            Job::CheckStamp { .. } | Job::CheckHeaders { .. } => unreachable!("only films are simulated"),
         };
         deeds.push(Deed::Due(at, answer));
     }

@@ -61,6 +61,7 @@ pub fn config() -> Config {
         budget: None,
         upload_limit: ByteRate(0),
         download_limit: ByteRate(0),
+        live: None,
     }
 }
 

@@ -28,6 +28,7 @@ pub mod lock;
 pub mod memory;
 pub mod open;
 pub mod place;
+pub mod ring;
 
 use std::io;
 use std::path::Path;

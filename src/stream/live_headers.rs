@@ -6,9 +6,8 @@
 //! the higher number replace the others, so an old signature is no use to bring old headers back.
 
 use bytes::Bytes;
-use p256::ecdsa::{SigningKey, VerifyingKey};
 
-use super::signed::{SIGNATURE_LENGTH, is_signed, sign};
+use crate::metainfo::keys::{SIGNATURE as SIGNATURE_LENGTH, SigningKey, VerifyingKey};
 use crate::wire::ids::InfoHash;
 use crate::wire::live;
 
@@ -90,7 +89,7 @@ impl Headers {
     /// When it has not.
     pub fn verify(self, info_hash: InfoHash, key: &VerifyingKey) -> Result<VerifiedHeaders, HeadersError> {
         let number = self.number.to_be_bytes();
-        if !is_signed(key, &[CONTEXT, &info_hash.0, &number, &self.bytes], &self.signature) {
+        if !key.verify(&[CONTEXT, &info_hash.0, &number, &self.bytes], &self.signature) {
             return Err(HeadersError::Unsigned(self.number));
         }
         Ok(VerifiedHeaders(self))
@@ -109,7 +108,7 @@ impl VerifiedHeaders {
         key: &SigningKey,
     ) -> Result<Self, HeadersError> {
         check_length(bytes.len())?;
-        let signature = sign(key, &[CONTEXT, &info_hash.0, &number.to_be_bytes(), &bytes]);
+        let signature = key.sign(&[CONTEXT, &info_hash.0, &number.to_be_bytes(), &bytes]);
         Ok(Self(Headers { number, bytes, signature }))
     }
 
@@ -133,8 +132,8 @@ fn check_length(length: usize) -> Result<(), HeadersError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::signed::tests::key;
     use super::*;
+    use crate::metainfo::keys::tests::key;
     use proptest::prelude::*;
 
     const SWARM: InfoHash = InfoHash([7; 20]);
@@ -157,12 +156,12 @@ mod tests {
         for at in 0..object.len() {
             let mut bad = object.to_vec();
             bad[at] ^= 1;
-            let bad = Headers::parse(&bad.into()).and_then(|h| h.verify(SWARM, key(1).verifying_key()));
+            let bad = Headers::parse(&bad.into()).and_then(|h| h.verify(SWARM, &key(1).verifying_key()));
             assert!(bad.is_err(), "byte {at}");
         }
         let headers = Headers::parse(&object).unwrap();
-        assert!(headers.clone().verify(InfoHash([8; 20]), key(1).verifying_key()).is_err());
-        assert!(headers.verify(SWARM, key(2).verifying_key()).is_err());
+        assert!(headers.clone().verify(InfoHash([8; 20]), &key(1).verifying_key()).is_err());
+        assert!(headers.verify(SWARM, &key(2).verifying_key()).is_err());
     }
 
     #[test]
@@ -184,7 +183,7 @@ mod tests {
         fn what_is_sealed_is_verified(number: u32, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let made = sealed(number, &bytes);
             let read = Headers::parse(&made.encode()).unwrap();
-            prop_assert_eq!(read.verify(SWARM, key(1).verifying_key()), Ok(made));
+            prop_assert_eq!(read.verify(SWARM, &key(1).verifying_key()), Ok(made));
         }
 
         #[test]

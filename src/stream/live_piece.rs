@@ -14,10 +14,9 @@
 use std::ops::Deref;
 
 use bytes::Bytes;
-use p256::ecdsa::{SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
-use super::signed::{SIGNATURE_LENGTH, is_signed, sign};
+use crate::metainfo::keys::{SIGNATURE as SIGNATURE_LENGTH, SigningKey, VerifyingKey};
 use crate::time::Duration;
 use crate::wire::ids::InfoHash;
 pub use crate::wire::live::STAMP_LENGTH;
@@ -199,7 +198,7 @@ impl Stamp {
     /// # Errors
     /// When it has not.
     pub fn verify(self, info_hash: InfoHash, key: &VerifyingKey) -> Result<VerifiedStamp, Unsigned> {
-        if !is_signed(key, &[CONTEXT, &info_hash.0, &self.signed()], &self.signature) {
+        if !key.verify(&[CONTEXT, &info_hash.0, &self.signed()], &self.signature) {
             return Err(Unsigned(self.seq));
         }
         Ok(VerifiedStamp(self))
@@ -272,11 +271,19 @@ pub fn check_piece(
         return Err(PieceError::Length { got, want: piece_length });
     }
     let area = payload_area(piece_length)?;
-    let stamp = Stamp::parse(&tail(blocks), piece_length)?;
+    let stamp = stamp_of(blocks, piece_length)?;
     if digest(parts(blocks, area)) != stamp.digest {
         return Err(PieceError::Digest(stamp.seq));
     }
     Ok(stamp.verify(info_hash, key)?)
+}
+
+/// The stamp of a piece that was checked before.
+///
+/// # Errors
+/// When there is none at its end.
+pub fn stamp_of(blocks: &[Bytes], piece_length: u32) -> Result<Stamp, StampError> {
+    Stamp::parse(&tail(blocks), piece_length)
 }
 
 /// The last bytes of a piece, which may lie in several blocks; zeros in front when there are too few.
@@ -347,15 +354,15 @@ pub fn seal(
     let digest = Sha256::digest(&piece).into();
     let signature = [0; SIGNATURE_LENGTH];
     let mut stamp = Stamp { flags, payload_length, rap, seq, time, digest, signature };
-    stamp.signature = sign(key, &[CONTEXT, &info_hash.0, &stamp.signed()]);
+    stamp.signature = key.sign(&[CONTEXT, &info_hash.0, &stamp.signed()]);
     piece.extend_from_slice(&stamp.encode());
     Ok((piece.into(), VerifiedStamp(stamp)))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::signed::tests::{high_s, key};
     use super::*;
+    use crate::metainfo::keys::tests::{flipped as high_s, key};
     use proptest::prelude::*;
 
     const LENGTH: u32 = 32 * 1024;
@@ -384,7 +391,7 @@ pub(super) mod tests {
     }
 
     fn check(piece: &[Bytes]) -> Result<VerifiedStamp, PieceError> {
-        check_piece(piece, LENGTH, SWARM, key(1).verifying_key())
+        check_piece(piece, LENGTH, SWARM, &key(1).verifying_key())
     }
 
     /// Cuts a piece at some offsets.
@@ -416,7 +423,7 @@ pub(super) mod tests {
         assert_eq!(stamp[16..32], *b"\0\0\0\0\x0a\x0b\x0c\x0d\x01\x02\x03\x04\x05\x06\x07\x08");
         assert_eq!(stamp[32..64], *Sha256::digest(area));
         let message = [b"swarm live piece 1", &SWARM.0[..], &stamp[..64]].concat();
-        assert_eq!(stamp[64..], sign(&key(1), &[&message]));
+        assert_eq!(stamp[64..], key(1).sign(&[&message]));
     }
 
     #[test]
@@ -462,15 +469,15 @@ pub(super) mod tests {
         let stamp = check(std::slice::from_ref(&piece)).unwrap();
         let not_ours = Err(PieceError::Unsigned(Unsigned(5)));
         let blocks = [piece.clone()];
-        assert_eq!(check_piece(&blocks, LENGTH, InfoHash([8; 20]), key(1).verifying_key()), not_ours);
-        assert_eq!(check_piece(&blocks, LENGTH, SWARM, key(2).verifying_key()), not_ours);
+        assert_eq!(check_piece(&blocks, LENGTH, InfoHash([8; 20]), &key(1).verifying_key()), not_ours);
+        assert_eq!(check_piece(&blocks, LENGTH, SWARM, &key(2).verifying_key()), not_ours);
         let mirrored = Stamp { signature: high_s(&stamp.signature), ..(*stamp).clone() };
-        assert_eq!(mirrored.verify(SWARM, key(1).verifying_key()), Err(Unsigned(5)));
+        assert_eq!(mirrored.verify(SWARM, &key(1).verifying_key()), Err(Unsigned(5)));
         assert_eq!(check(&[piece.slice(1..)]), Err(PieceError::Length { got: 32_767, want: LENGTH }));
         assert_eq!(check(&[]), Err(PieceError::Length { got: 0, want: LENGTH }));
         let headers = [b"swarm live headers 1", &SWARM.0[..], &piece[piece.len() - 128..][..64]].concat();
-        let other_kind = Stamp { signature: sign(&key(1), &[&headers]), ..(*stamp).clone() };
-        assert!(other_kind.verify(SWARM, key(1).verifying_key()).is_err());
+        let other_kind = Stamp { signature: key(1).sign(&[&headers]), ..(*stamp).clone() };
+        assert!(other_kind.verify(SWARM, &key(1).verifying_key()).is_err());
     }
 
     proptest! {
@@ -520,7 +527,7 @@ pub(super) mod tests {
                 prop_assert_eq!(stamp.encode(), bytes);
                 prop_assert!(u64::from(stamp.payload_length) + 128 <= u64::from(length));
                 prop_assert!(stamp.rap.is_none_or(|rap| rap < stamp.payload_length));
-                prop_assert!(stamp.verify(SWARM, key(1).verifying_key()).is_err());
+                prop_assert!(stamp.verify(SWARM, &key(1).verifying_key()).is_err());
             }
         }
     }

@@ -23,7 +23,6 @@ mod ogg;
 pub mod playback;
 mod psi;
 mod scan;
-pub mod signed;
 pub mod start;
 mod ts;
 pub mod window;

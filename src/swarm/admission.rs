@@ -99,6 +99,7 @@ mod tests {
             budget: None,
             upload_limit: ByteRate(0),
             download_limit: ByteRate(0),
+            live: None,
         };
         let geometry = Geometry::new(1 << 14, 1 << 20).unwrap();
         Torrent::new(config, geometry, Bitfield::empty(&geometry), Instant::ZERO, 1)

@@ -73,20 +73,29 @@ impl Torrent {
 
     /// Whether a piece is wanted now, or will be once a reader has come nearer.
     pub(super) fn may_be_needed(&self, piece: PieceIndex) -> bool {
-        if self.config.budget.is_none() || self.pieces.have().has(piece) {
+        let whole = self.config.budget.is_none() && self.live.is_none();
+        if whole || self.pieces.have().has(piece) {
             return self.pieces.is_needed(piece);
         }
         let range = self.pieces.geometry().piece_range(piece);
-        self.readers.values().any(|r| range.end > r.playhead() && range.start < r.file().end)
+        let mut readers = self.readers.values().filter(|r| r.is_hooked_in());
+        readers.any(|r| range.end > r.playhead() && range.start < r.file().end)
     }
 
     fn windows(&self) -> Windows {
         let geometry = self.pieces.geometry();
         let mut runs = Vec::new();
         if self.config.whole {
-            runs.push(0..geometry.pieces());
+            runs.push(self.pieces.exist());
         }
         for playback in self.readers.values() {
+            if self.live.is_some() {
+                let exist = self.pieces.exist();
+                let playhead = geometry.piece_at(playback.playhead()).map_or(u32::MAX, PieceIndex::number);
+                let hooked_in = playback.is_hooked_in();
+                runs.push(if hooked_in { playhead.max(exist.start)..exist.end } else { 0..0 });
+                continue;
+            }
             if self.config.budget.is_none() {
                 runs.push(geometry.span(playback.file()));
                 continue;

@@ -11,6 +11,7 @@ use super::{Direction, Output, PeerKey, Refused};
 use crate::time::{Duration, Instant};
 use crate::wire::extension::ExtensionHandshake;
 use crate::wire::handshake::Hello;
+use crate::wire::live;
 use crate::wire::message::Message;
 
 /// Nothing sent for this time: a keep-alive (BEP 3: two minutes).
@@ -67,11 +68,18 @@ impl Torrent {
             self.send(now, peer, message);
         }
         if hello.extended {
+            let state = self.live_state();
             let ours = ExtensionHandshake {
                 client: Some(CLIENT.to_owned()),
                 port: Some(self.config.listen_port).filter(|p| *p != 0),
                 reqq: Some(REQQ),
                 ..ExtensionHandshake::default()
+            };
+            let ours = match state {
+                Some(state) => {
+                    ExtensionHandshake { live: Some(state), ..ours.announcing(live::NAME, live::OUR_ID) }
+                }
+                None => ours,
             };
             self.send(now, peer, Message::Extended { id: 0, payload: ours.encode() });
         }
@@ -118,6 +126,7 @@ impl Torrent {
     pub(super) fn forget_peer(&mut self, now: Instant, key: PeerKey) {
         let Some(mut peer) = self.peers.remove(key) else { return };
         self.pieces.count_peer(&peer.has, false);
+        self.forget_live_peer(key);
         for block in peer.pipeline.cancel(now, |_| true) {
             self.give_up(key, block);
         }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::metainfo::geometry::PieceIndex;
 use crate::rate::ByteRate;
 
@@ -20,6 +22,17 @@ pub enum Event {
     },
     /// Everything wanted is there.
     Completed,
+    /// What a decoder of a live broadcast has to be given first.
+    StreamHeaders(Bytes),
+    /// A live viewer goes on somewhere else.
+    Moved {
+        /// Which reader.
+        reader: ReaderId,
+        /// The number of the piece.
+        to: u32,
+        /// Why.
+        why: Moved,
+    },
     /// How full a reader's playback buffer is while it waits for the start rule: 0..=100; 100 once, last.
     Buffering {
         /// Which reader.
@@ -30,6 +43,18 @@ pub enum Event {
         level: Option<Duration>,
         /// Time until 100, where it can be told.
         left: Option<Duration>,
+    },
+}
+
+/// Why a live viewer goes on somewhere else.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// It enters the broadcast, for the first time or anew; the next random access point is where to begin.
+    HookedIn,
+    /// So many pieces did not come in time.
+    Dropped {
+        /// How many.
+        pieces: u64,
     },
 }
 
@@ -107,8 +132,25 @@ pub struct Stats {
     pub hash_failures: u64,
     /// Banned addresses.
     pub banned: usize,
+    /// Of a live broadcast.
+    pub live: Option<LiveStats>,
     /// Addresses of connected peers with their own figures.
     pub connections: Vec<PeerStats>,
+}
+
+/// A live broadcast in figures.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveStats {
+    /// Number of the newest piece that is known to exist.
+    pub newest: u32,
+    /// Its capture time where we hold it, µs since the Unix epoch by the source's clock.
+    pub newest_time: Option<u64>,
+    /// Pieces from the oldest that is kept to the newest.
+    pub window: u32,
+    /// Bytes/s of media.
+    pub bitrate: u64,
+    /// Stamps that the source had not signed.
+    pub bad_stamps: u64,
 }
 
 /// One connected peer in figures.
@@ -147,4 +189,8 @@ pub struct PlaybackStats {
     pub start_up: Option<Duration>,
     /// Bytes/s of media.
     pub bitrate: Option<u64>,
+    /// Live pieces that did not come in time and were given up.
+    pub dropped: u64,
+    /// Times that a live viewer was hooked in anew.
+    pub rehooked: u64,
 }

@@ -11,6 +11,7 @@ use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::PieceIndex;
 use crate::time::Instant;
 use crate::wire::extension::ExtensionHandshake;
+use crate::wire::live;
 use crate::wire::message::{Message, RawBlock};
 
 /// A peer that refuses so many requests in a row without giving a block is of no use.
@@ -44,7 +45,8 @@ impl Torrent {
             Message::AllowedFast(index) => self.on_allowed_fast(peer, index),
             Message::Request(block) => self.on_request(now, peer, block),
             Message::Cancel(block) => self.on_cancel(now, peer, block),
-            Message::Extended { id: 0, payload } => self.on_extension_handshake(peer, &payload),
+            Message::Extended { id: 0, payload } => self.on_extension_handshake(now, peer, &payload),
+            Message::Extended { id: live::OUR_ID, payload } => self.on_live_message(now, peer, &payload),
             Message::Extended { .. } => {}
         }
     }
@@ -63,6 +65,9 @@ impl Torrent {
     }
 
     fn on_have(&mut self, now: Instant, peer: PeerKey, index: u32) {
+        if self.live.is_some() {
+            return self.on_live_index(now, peer, index);
+        }
         let Some(piece) = self.piece_of(index) else {
             return self.expel(now, peer, Ban::Protocol);
         };
@@ -82,6 +87,9 @@ impl Torrent {
         let Some(p) = self.peers.get_mut(peer) else { return };
         if std::mem::replace(&mut p.spoken, true) {
             return;
+        }
+        if self.live.is_some() {
+            return self.on_live_bitfield(now, peer, has);
         }
         self.pieces.count_peer(&has, true);
         p.has = has;
@@ -163,14 +171,16 @@ impl Torrent {
         }
     }
 
-    fn on_extension_handshake(&mut self, peer: PeerKey, payload: &[u8]) {
+    fn on_extension_handshake(&mut self, now: Instant, peer: PeerKey, payload: &[u8]) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         // A peer whose extension handshake cannot be read still speaks plain BitTorrent.
         let Ok(handshake) = ExtensionHandshake::decode(payload) else { return };
+        let id = handshake.id_of(live::NAME);
         p.client = handshake.client;
         if let Some(reqq) = handshake.reqq {
             p.pipeline.set_reqq(reqq);
         }
+        self.on_live_id(now, peer, id, handshake.live);
     }
 
     /// Tells peers whether they have something for us, after what we want has changed.
@@ -192,11 +202,11 @@ impl Torrent {
     fn has_something(&self, peer: PeerKey) -> bool {
         let Some(p) = self.peers.get(peer) else { return false };
         self.pieces.needs_any_of(&p.has)
-            || self.config.budget.is_some()
+            || (self.config.budget.is_some() || self.live.is_some())
                 && self.pieces.all().any(|i| p.has.has(i) && self.may_be_needed(i))
     }
 
-    fn show_interest(&mut self, now: Instant, peer: PeerKey, interesting: bool) {
+    pub(super) fn show_interest(&mut self, now: Instant, peer: PeerKey, interesting: bool) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         if std::mem::replace(&mut p.interesting, interesting) != interesting {
             let message = if interesting { Message::Interested } else { Message::NotInterested };

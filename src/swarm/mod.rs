@@ -21,6 +21,9 @@ use bytes::Bytes;
 
 use crate::metainfo::geometry::{Block, PieceIndex};
 use crate::rate::ByteRate;
+use crate::stream::hole::StallPolicy;
+use crate::stream::live_headers::{Headers, VerifiedHeaders};
+use crate::stream::live_piece::{Stamp, VerifiedStamp};
 use crate::time::Instant;
 use crate::wire::handshake::Hello;
 use crate::wire::message::Message;
@@ -35,6 +38,7 @@ mod company;
 pub mod event;
 mod fetch;
 mod hedge;
+pub mod live;
 mod names;
 mod partial;
 pub mod peer;
@@ -50,6 +54,7 @@ pub mod torrent;
 mod verdict;
 
 use event::{Event, ReaderId};
+use live::LiveConfig;
 
 slotmap::new_key_type! {
     /// A connected peer. Never reused for another one.
@@ -143,7 +148,32 @@ pub enum Input {
         piece: PieceIndex,
         /// What came out.
         verdict: Verdict,
+        /// Of a live broadcast: what the source has signed.
+        stamp: Option<Box<VerifiedStamp>>,
     },
+    /// A worker looked at a stamp that a peer sent; `None` when the source has not signed it.
+    StampChecked {
+        /// Whose.
+        peer: PeerKey,
+        /// The stamp.
+        stamp: Option<Box<VerifiedStamp>>,
+        /// The oldest piece that the peer says to hold.
+        oldest: Option<u32>,
+    },
+    /// A worker looked at stream headers that a peer sent; `None` when the source has not signed them.
+    HeadersChecked {
+        /// Whose.
+        peer: PeerKey,
+        /// The headers.
+        headers: Option<Box<VerifiedHeaders>>,
+    },
+    /// The source made a piece; it is written.
+    Captured {
+        /// What was signed.
+        stamp: Box<VerifiedStamp>,
+    },
+    /// The source has new stream headers.
+    StreamHeaders(Box<VerifiedHeaders>),
     /// A worker read a block for a peer; `None` when the disk failed.
     BlockRead {
         /// For whom.
@@ -194,6 +224,13 @@ pub enum ReaderInput {
         /// Media to have before playback starts.
         start_buffer: Duration,
     },
+    /// It begins to watch a live broadcast.
+    Watch {
+        /// How far behind the live point.
+        buffer: Duration,
+        /// What happens at holes.
+        policy: StallPolicy,
+    },
     /// It reads these bytes now, and waits for them if they are not there.
     Read(Range<u64>),
     /// It will jump to these bytes soon, in this order.
@@ -224,6 +261,22 @@ pub enum Job {
         peer: PeerKey,
         /// Which.
         block: Block,
+    },
+    /// Check who signed a stamp. Answer: [`Input::StampChecked`].
+    CheckStamp {
+        /// Who sent it.
+        peer: PeerKey,
+        /// The stamp.
+        stamp: Box<Stamp>,
+        /// For the answer.
+        oldest: Option<u32>,
+    },
+    /// Check who signed stream headers. Answer: [`Input::HeadersChecked`].
+    CheckHeaders {
+        /// Who sent them.
+        peer: PeerKey,
+        /// The headers.
+        headers: Box<Headers>,
     },
     /// Give a piece's space back. No answer.
     Discard {
@@ -279,4 +332,8 @@ pub struct Config {
     pub upload_limit: ByteRate,
     /// Limit for payload in, zero is none.
     pub download_limit: ByteRate,
+    /// Set for a live broadcast (whose geometry goes round, see [`Geometry::live`]).
+    ///
+    /// [`Geometry::live`]: crate::metainfo::geometry::Geometry::live
+    pub live: Option<LiveConfig>,
 }

@@ -7,7 +7,11 @@ use crate::wire::message::RawBlock;
 impl Torrent {
     /// The piece that a peer means by an index.
     pub(super) fn piece_of(&self, index: u32) -> Option<PieceIndex> {
-        self.pieces.geometry().piece(index)
+        let number = match &self.live {
+            None => Some(index),
+            Some(live) => live.piece_of(index),
+        };
+        self.pieces.geometry().piece(number?)
     }
 
     /// The block that a peer means, if it is one of this torrent.

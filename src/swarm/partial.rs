@@ -57,6 +57,11 @@ impl Partial {
         }
     }
 
+    /// The same, to be given by one peer alone if there is one.
+    pub fn of(only: Option<PeerKey>, blocks: u32) -> Self {
+        Self { only, ..Self::new(blocks) }
+    }
+
     /// Blocks with nobody.
     pub const fn free(&self) -> u32 {
         self.free

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::Direction;
 use super::event::PeerStats;
+use super::live::PeerLive;
 use super::pipeline::Pipeline;
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{Block, Geometry, PieceIndex};
@@ -68,6 +69,8 @@ pub struct Peer {
     pub interested_in_us: bool,
     /// We do not answer its requests.
     pub choked: bool,
+    /// What it says of a live broadcast.
+    pub live: PeerLive,
     /// It knows that we want something.
     pub interesting: bool,
     /// Pieces that it gives even while choking.
@@ -112,6 +115,7 @@ impl Peer {
             interested_in_us: false,
             choked: true,
             interesting: false,
+            live: PeerLive::default(),
             allowed_fast: SmallVec::new(),
             refused: SmallVec::new(),
             pipeline: Pipeline::default(),

@@ -85,6 +85,26 @@ impl Pieces {
         &self.geometry
     }
 
+    /// The numbers of the pieces that exist.
+    pub fn exist(&self) -> Range<u32> {
+        self.exist.clone()
+    }
+
+    /// A live broadcast's older pieces are gone. (They have been [discarded](Self::discard).)
+    pub fn exists_from(&mut self, number: u32) {
+        self.exist = self.exist.start.max(number)..self.exist.end.max(number);
+    }
+
+    /// A live broadcast has pieces up to here.
+    pub fn exists_to(&mut self, end: u32) {
+        self.exist.end = self.exist.end.max(end);
+    }
+
+    /// Number of the first verified piece.
+    pub fn first_held(&self) -> Option<u32> {
+        self.all().find(|p| self.have.has(*p)).map(PieceIndex::number)
+    }
+
     /// The pieces that exist, in order.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
         self.geometry.run(self.exist.clone())
@@ -217,7 +237,9 @@ impl Pieces {
             return None;
         }
         let blocks = self.geometry.blocks(piece);
-        self.partials.entry(piece).or_insert_with(|| Partial::new(blocks));
+        // A live piece is one peer's from the first block on: if it is bad, nobody else can be to blame.
+        let only = self.geometry.is_live().then_some(peer);
+        self.partials.entry(piece).or_insert_with(|| Partial::of(only, blocks));
         self.status[piece.index()] = Status::Fetching;
         let number = self.change(piece, |p| p.take(peer))??;
         self.geometry.block(piece, number)
@@ -232,7 +254,8 @@ impl Pieces {
     /// Gives `true` when it became free.
     pub fn release(&mut self, block: Block, peer: PeerKey) -> bool {
         let free = self.change(block.piece, |p| p.release(number(block), peer)).unwrap_or(false);
-        if self.partials.get(&block.piece).is_some_and(|p| p.busy() == 0 && p.only.is_none()) {
+        let anybodys = |p: &Partial| p.only.is_none() || self.geometry.is_live();
+        if self.partials.get(&block.piece).is_some_and(|p| p.busy() == 0 && anybodys(p)) {
             self.forget(block.piece);
         }
         free
@@ -296,6 +319,13 @@ impl Pieces {
         }
     }
 
+    /// Throws away what is under way of a piece.
+    pub fn forget_partial(&mut self, piece: PieceIndex) {
+        if self.partials.contains_key(&piece) {
+            self.forget(piece);
+        }
+    }
+
     /// From now on only this peer is asked for blocks of this piece.
     pub fn reserve(&mut self, piece: PieceIndex, peer: PeerKey) {
         let blocks = self.geometry.blocks(piece);
@@ -349,6 +379,11 @@ impl Pieces {
             }
             self.seeds = self.seeds.saturating_add(1);
         }
+    }
+
+    /// A peer lets go of a piece.
+    pub fn uncount_have(&mut self, piece: PieceIndex) {
+        self.availability[piece.index()] = self.availability[piece.index()].saturating_sub(1);
     }
 
     /// Connected peers that have this piece, seeds left out (they do not change the order of rarity).

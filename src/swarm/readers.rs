@@ -27,6 +27,8 @@ impl Torrent {
             stall_time: tally.stall_time,
             start_up: tally.start_up,
             bitrate: playback.media_rate(),
+            dropped: tally.dropped,
+            rehooked: tally.rehooked,
         }
     }
 
@@ -39,6 +41,12 @@ impl Torrent {
                 self.review_interest(now);
                 self.dial_now = true;
             }
+            ReaderInput::Watch { buffer, policy } if self.readers.len() < MAX_READERS => {
+                self.readers.insert(id, Playback::live(now, buffer, policy));
+                self.hook_in_all(now);
+                self.review_interest(now);
+                self.dial_now = true;
+            }
             ReaderInput::Close => {
                 self.readers.remove(&id);
                 self.review_wanted(now);
@@ -46,7 +54,7 @@ impl Torrent {
             }
             ReaderInput::Read(range) => self.on_read(now, id, range),
             ReaderInput::Expects(places) => self.on_expects(now, id, places),
-            ReaderInput::Open { .. } => {}
+            ReaderInput::Open { .. } | ReaderInput::Watch { .. } => {}
             ReaderInput::Flushed => self.with_reader(id, |r| r.flush(now)),
             ReaderInput::Playing(playing) => self.with_reader(id, |r| r.set_playing(now, playing)),
             ReaderInput::Clock(media) => self.with_reader(id, |r| r.shown(now, media)),
@@ -107,16 +115,20 @@ impl Torrent {
     pub(super) fn tick_readers(&mut self, now: Instant) {
         let rate = self.supply.rate(now);
         let supply: Vec<_> = self.readers.values().map(|r| self.supply_of(rate, r)).collect();
+        let mut holes = Vec::new();
         for ((id, playback), supply) in self.readers.iter_mut().zip(supply) {
-            if let Some(Told::Buffering(told)) = playback.tick(now, supply) {
-                self.out.push_back(Output::Event(Event::Buffering {
+            match playback.tick(now, supply) {
+                Some(Told::Buffering(told)) => self.out.push_back(Output::Event(Event::Buffering {
                     reader: *id,
                     percent: told.percent,
                     level: told.level,
                     left: told.left,
-                }));
+                })),
+                Some(Told::Drop) => holes.push(*id),
+                None => {}
             }
         }
+        holes.into_iter().for_each(|id| self.drop_hole(id));
     }
 
     pub(super) fn supply_of(&self, rate: ByteRate, playback: &Playback) -> Supply {
@@ -125,11 +137,11 @@ impl Torrent {
         let left = if asks { self.pieces.missing_in(&rest) } else { 0 };
         let next = self.pieces.geometry().piece_at(playback.first_missing());
         let next = next.map_or(0, |piece| self.pieces.lacking(piece));
-        Supply { rate, left, next, reach: self.reach(playback), behind: 0 }
+        Supply { rate, left, next, reach: self.reach(playback), behind: self.live_behind(playback) }
     }
 
     pub(super) fn cut_sets(&mut self, now: Instant) {
-        if self.config.budget.is_some() {
+        if self.config.budget.is_some() || self.live.is_some() {
             self.review_wanted(now);
         }
         let sets: Vec<_> = self.readers.values().map(|r| r.sets(now, self.reach(r))).collect();

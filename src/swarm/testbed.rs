@@ -36,6 +36,7 @@ pub(super) fn config() -> Config {
         budget: None,
         upload_limit: ByteRate(0),
         download_limit: ByteRate(0),
+        live: None,
     }
 }
 
@@ -151,13 +152,14 @@ impl Testbed {
                 Output::Dial { .. } => self.dials += 1,
                 Output::Close { peer } => self.closed.push(peer),
                 Output::Start(Job::Verify { piece, .. }) => {
-                    self.torrent.handle(self.now, Input::Verified { piece, verdict: Verdict::Good });
+                    self.torrent
+                        .handle(self.now, Input::Verified { piece, verdict: Verdict::Good, stamp: None });
                 }
                 Output::Start(Job::Discard { piece }) => self.discarded.push(piece),
                 Output::Start(Job::Read { peer, block }) => {
                     self.torrent.handle(self.now, Input::BlockRead { peer, block, data: None });
                 }
-                Output::WantPeers => {}
+                Output::Start(Job::CheckStamp { .. } | Job::CheckHeaders { .. }) | Output::WantPeers => {}
             }
         }
     }

@@ -16,6 +16,7 @@ use super::budget::{self, Windows};
 use super::candidates::Candidates;
 use super::choker::{self, Choker};
 use super::event::{ReaderId, State, Stats};
+use super::live::Live;
 use super::peer::Peer;
 use super::picker::Picker;
 use super::pieces::Pieces;
@@ -47,6 +48,8 @@ pub(super) struct Counters {
     pub(super) hash_failures: u64,
     /// Bytes that came twice, or after the piece was there.
     pub(super) duplicates: u64,
+    /// Stamps and headers that the source has not signed.
+    pub(super) bad_stamps: u64,
 }
 
 /// The engine of one torrent.
@@ -85,6 +88,8 @@ pub struct Torrent {
     pub(super) dial_now: bool,
     pub(super) storage_failed: bool,
     pub(super) completed: bool,
+    /// What a film does not need.
+    pub(super) live: Option<Live>,
 }
 
 impl Torrent {
@@ -92,6 +97,7 @@ impl Torrent {
     pub fn new(mut config: Config, geometry: Geometry, have: Bitfield, now: Instant, seed: u64) -> Self {
         config.budget = budget::effective(config.budget, &geometry);
         let pieces = Pieces::new(geometry, have);
+        let live = config.live.clone().map(|live| Live::new(live, &geometry, now));
         let mut torrent = Self {
             upload_limit: Limiter::new(config.upload_limit, now),
             download_limit: Limiter::new(config.download_limit, now),
@@ -121,6 +127,7 @@ impl Torrent {
             crowded: false,
             dial_now: true,
             storage_failed: false,
+            live,
         };
         torrent.review_wanted(now);
         torrent
@@ -141,7 +148,17 @@ impl Torrent {
             Input::Message { peer, message } => self.on_message(now, peer, message),
             Input::Sent { peer, bytes } => self.on_sent(now, peer, bytes),
             Input::Closed { peer, hostile } => self.on_closed(now, peer, hostile),
-            Input::Verified { piece, verdict } => self.on_verified(now, piece, verdict),
+            Input::Verified { piece, verdict, stamp } => {
+                self.on_verified(now, piece, verdict, stamp.as_deref())
+            }
+            Input::StampChecked { peer, stamp, oldest } => {
+                self.on_stamp_checked(now, peer, stamp.map(|stamp| *stamp), oldest);
+            }
+            Input::HeadersChecked { peer, headers } => {
+                self.on_headers_checked(now, peer, headers.map(|h| *h))
+            }
+            Input::Captured { stamp } => self.on_captured(now, &stamp),
+            Input::StreamHeaders(headers) => self.on_headers(*headers),
             Input::BlockRead { peer, block, data } => self.on_block_read(now, peer, block, data),
             Input::Reader { reader, input } => self.on_reader(now, reader, input),
             Input::WantAll => self.on_want_all(now),
@@ -201,6 +218,7 @@ impl Torrent {
             pieces: self.pieces.have().count(),
             hash_failures: self.counters.hash_failures,
             banned: self.candidates.banned(),
+            live: self.live_stats(),
             connections: self.peers.values().map(|p| p.stats(now)).collect(),
         }
     }
@@ -249,6 +267,7 @@ impl Torrent {
             self.next_round = now + choker::ROUND;
             self.round(now);
         }
+        self.tell_live(now);
         self.refill(now);
         if self.serve_now {
             self.serve_all(now);
@@ -261,6 +280,7 @@ impl Torrent {
     fn tick(&mut self, now: Instant) {
         self.next_tick =
             now + if self.peers.is_empty() && self.readers.is_empty() { IDLE_TICK } else { TICK };
+        self.hook_in_all(now);
         self.tick_readers(now);
         self.look_after_peers(now);
         self.rate_peers(now);

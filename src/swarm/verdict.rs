@@ -7,8 +7,9 @@ use super::blame::Finding;
 use super::event::{Ban, Event};
 use super::peer::Peer;
 use super::torrent::Torrent;
-use super::{Output, Verdict};
+use super::{Job, Output, Verdict};
 use crate::metainfo::geometry::PieceIndex;
+use crate::stream::live_piece::VerifiedStamp;
 use crate::stream::playback::Playback;
 use crate::time::Instant;
 use crate::wire::message::Message;
@@ -17,7 +18,18 @@ use crate::wire::message::Message;
 const FAST_ENOUGH: u64 = 4;
 
 impl Torrent {
-    pub(super) fn on_verified(&mut self, now: Instant, piece: PieceIndex, verdict: Verdict) {
+    pub(super) fn on_verified(
+        &mut self,
+        now: Instant,
+        piece: PieceIndex,
+        verdict: Verdict,
+        stamp: Option<&VerifiedStamp>,
+    ) {
+        if !self.pieces.exist().contains(&piece.number()) {
+            // It has left the window of a live broadcast meanwhile.
+            return self.out.push_back(Output::Start(Job::Discard { piece }));
+        }
+        stamp.into_iter().for_each(|stamp| self.on_live_piece(now, stamp));
         match verdict {
             Verdict::Good => self.on_good(now, piece),
             Verdict::Bad => self.on_bad(now, piece),
@@ -45,7 +57,7 @@ impl Torrent {
     }
 
     pub(super) fn check_complete(&mut self, now: Instant) {
-        if !self.has_all_wanted() || std::mem::replace(&mut self.completed, true) {
+        if self.live.is_some() || !self.has_all_wanted() || std::mem::replace(&mut self.completed, true) {
             return;
         }
         self.out.push_back(Output::Event(Event::Completed));

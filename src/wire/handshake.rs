@@ -4,6 +4,8 @@ use super::ids::{InfoHash, PeerId};
 
 /// Bytes of a handshake.
 pub const HANDSHAKE: usize = 68;
+/// The first byte of a handshake: the length of the protocol's name.
+pub const FIRST_BYTE: u8 = 19;
 const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
 /// Byte and bit of BEP 10 in the reserved bytes.
 const EXTENDED: (usize, u8) = (5, 0x10);

@@ -86,6 +86,31 @@ impl SwarmSrc {
         Running::start(&self.obj(), &loaded, options, &settings).map(Arc::new)
     }
 
+    fn is_live(&self) -> bool {
+        self.loaded().is_some_and(|loaded| loaded.is_live())
+    }
+
+    fn create_live(&self, running: &Running) -> Result<gst::Buffer, gst::FlowError> {
+        self.push_tags(running);
+        let piece = running.next_piece().map_err(|error| self.flow_error(&error))?;
+        if let Some(qos) = running.dropped(&piece) {
+            // Without a bus nobody wants to know.
+            let _ = self.obj().post_message(qos.src(&*self.obj()).build());
+        }
+        Ok(read::live_buffer(piece))
+    }
+
+    fn flow_error(&self, error: &ReadError) -> gst::FlowError {
+        match error {
+            ReadError::Flushing => gst::FlowError::Flushing,
+            ReadError::End => gst::FlowError::Eos,
+            error => {
+                self.post_error_message(running::read_failed(error));
+                gst::FlowError::Error
+            }
+        }
+    }
+
     /// Pulled tags travel as a message only; where bytes are pushed the first are preceded by an event.
     fn push_tags(&self, running: &Running) {
         if let Some(tags) = running.take_tags() {
@@ -192,10 +217,13 @@ impl BaseSrcImpl for SwarmSrc {
     }
 
     fn is_seekable(&self) -> bool {
-        true
+        !self.is_live()
     }
 
     fn size(&self) -> Option<u64> {
+        if self.is_live() {
+            return None;
+        }
         self.running().map(|r| r.length()).or_else(|| self.loaded().map(|l| l.length()))
     }
 
@@ -238,9 +266,11 @@ impl BaseSrcImpl for SwarmSrc {
     fn query(&self, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
             gst::QueryViewMut::Scheduling(query) => {
-                queries::scheduling(query);
+                queries::scheduling(query, self.is_live());
                 true
             }
+            // Anything else than no answer is taken for an immense length (tsdemux 1.22).
+            gst::QueryViewMut::Duration(_) if self.is_live() => false,
             gst::QueryViewMut::Duration(query) if query.format() == gst::Format::Bytes => {
                 self.size().is_some_and(|size| {
                     query.set(gst::format::Bytes::from_u64(size));
@@ -268,6 +298,9 @@ impl BaseSrcImpl for SwarmSrc {
         length: u32,
     ) -> Result<CreateSuccess, gst::FlowError> {
         let running = self.running().ok_or(gst::FlowError::Flushing)?;
+        if running.is_live() {
+            return self.create_live(&running).map(CreateSuccess::NewBuffer);
+        }
         let pulled = self.obj().src_pad().mode() == gst::PadMode::Pull;
         gst::trace!(CAT, imp = self, "{length} bytes at {offset}, pulled: {pulled}");
         if !pulled {
@@ -279,12 +312,7 @@ impl BaseSrcImpl for SwarmSrc {
                 read::fill(buffer, &slices, offset);
                 Ok(CreateSuccess::FilledBuffer)
             }
-            (Err(ReadError::Flushing), _) => Err(gst::FlowError::Flushing),
-            (Err(ReadError::End), _) => Err(gst::FlowError::Eos),
-            (Err(error), _) => {
-                self.post_error_message(running::read_failed(&error));
-                Err(gst::FlowError::Error)
-            }
+            (Err(error), _) => Err(self.flow_error(&error)),
         }
     }
 }

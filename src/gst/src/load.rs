@@ -111,6 +111,13 @@ impl LoadError {
     }
 }
 
+impl Loaded {
+    /// Whether it is a broadcast.
+    pub(crate) fn is_live(&self) -> bool {
+        self.metainfo.live.is_some()
+    }
+}
+
 /// Reads what the settings point at. Touches the local disk only.
 pub(crate) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     let metainfo = match (&settings.metainfo, settings.target()) {

@@ -13,6 +13,7 @@ mod board;
 mod imp;
 pub(in crate::gst) mod load;
 mod messenger;
+mod policy;
 mod queries;
 mod read;
 mod running;

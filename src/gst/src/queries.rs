@@ -6,11 +6,16 @@ use super::settings::Settings;
 use crate::gst::messages::millis;
 use crate::gst::uri;
 
-/// Anything may be read in any order. `BANDWIDTH_LIMITED` would be true, but makes playbin put a second buffer
+/// Anything of a film may be read in any order, a broadcast only as it comes. `BANDWIDTH_LIMITED` would be true, but makes playbin put a second buffer
 /// with a second policy behind ours.
-pub(super) fn scheduling(query: &mut gst::query::Scheduling) {
-    query.set(gst::SchedulingFlags::SEEKABLE, 1, -1, 0);
-    query.add_scheduling_modes([gst::PadMode::Pull, gst::PadMode::Push]);
+pub(super) fn scheduling(query: &mut gst::query::Scheduling, live: bool) {
+    if live {
+        query.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
+        query.add_scheduling_modes([gst::PadMode::Push]);
+    } else {
+        query.set(gst::SchedulingFlags::SEEKABLE, 1, -1, 0);
+        query.add_scheduling_modes([gst::PadMode::Pull, gst::PadMode::Push]);
+    }
 }
 
 /// What is there, in bytes or percent; other formats are for demuxers to answer.

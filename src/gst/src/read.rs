@@ -6,6 +6,8 @@
 
 use bytes::Bytes;
 
+use crate::net::session::LivePiece;
+
 /// How much a push takes at once unless `blocksize` says otherwise.
 pub(super) const BLOCK_SIZE: u32 = 256 * 1024;
 /// Most memories in a buffer (`GST_BUFFER_MEM_MAX`); more would be joined one by one.
@@ -25,6 +27,19 @@ pub(super) fn buffer(slices: Vec<Bytes>, offset: u64, pulled: bool) -> gst::Buff
     }
     writable.set_offset(offset);
     writable.set_offset_end(offset + length as u64);
+    buffer
+}
+
+/// A piece of a broadcast, behind the stream's headers where it is the first.
+pub(super) fn live_buffer(piece: LivePiece) -> gst::Buffer {
+    let mut buffer = gst::Buffer::new();
+    let writable = buffer.make_mut();
+    for part in piece.headers.into_iter().chain(piece.payload) {
+        writable.append_memory(gst::Memory::from_slice(part));
+    }
+    if piece.discontinuity {
+        writable.set_flags(gst::BufferFlags::DISCONT);
+    }
     buffer
 }
 

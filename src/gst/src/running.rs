@@ -15,20 +15,62 @@ use super::load::Loaded;
 use super::settings::Settings;
 use super::{SwarmSrc, messenger};
 use crate::gst::messages::{self, Level};
-use crate::net::session::{self, Handle, OpenError, Options, ReadError, Reader, Trouble};
+use crate::net::session::{
+    self, Handle, LivePiece, LiveReader, OpenError, Options, ReadError, Reader, Trouble,
+};
 use crate::rate::ByteRate;
 use crate::swarm::event::{PlaybackStats, Stats};
 
 /// A started element.
 pub(super) struct Running {
     handle: Handle,
-    reader: Reader,
+    reader: AnyReader,
     board: Arc<Board>,
     file: Range<u64>,
     /// Where the last read was.
     position: AtomicU64,
+    /// Pieces of a broadcast that were skipped, as far as the application was told.
+    dropped: AtomicU64,
     tags: gst::TagList,
     tags_are_due: AtomicBool,
+}
+
+/// Who takes the bytes.
+enum AnyReader {
+    /// A film's file.
+    Film(Reader),
+    /// A broadcast.
+    Live(LiveReader),
+}
+
+impl AnyReader {
+    fn set_flushing(&self, flushing: bool) {
+        match self {
+            Self::Film(reader) => reader.set_flushing(flushing),
+            Self::Live(reader) => reader.set_flushing(flushing),
+        }
+    }
+
+    fn set_playing(&self, playing: bool) {
+        match self {
+            Self::Film(reader) => reader.set_playing(playing),
+            Self::Live(reader) => reader.set_playing(playing),
+        }
+    }
+
+    fn clock(&self, running_time: Duration) {
+        match self {
+            Self::Film(reader) => reader.clock(running_time),
+            Self::Live(reader) => reader.clock(running_time),
+        }
+    }
+
+    fn stats(&self) -> PlaybackStats {
+        match self {
+            Self::Film(reader) => reader.stats(),
+            Self::Live(reader) => reader.stats(),
+        }
+    }
 }
 
 /// What there is of the file, for BUFFERING queries.
@@ -57,7 +99,11 @@ impl Running {
         let board = Arc::new(Board::new());
         let notified = board.clone();
         let notify = Box::new(move |notice| notified.set_level(Level::from(notice)));
-        let reader = handle.reader(loaded.file, settings.buffer_time(), notify);
+        let buffer_time = settings.buffer_time(loaded.is_live());
+        let reader = match loaded.is_live() {
+            true => AnyReader::Live(handle.live_reader(buffer_time, settings.stall_policy(), notify)),
+            false => AnyReader::Film(handle.reader(loaded.file, buffer_time, notify)),
+        };
         messenger::start(element, board.clone(), handle.clone())
             .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("cannot start a thread: {e}")))?;
         Ok(Self {
@@ -66,6 +112,7 @@ impl Running {
             board,
             file: loaded.metainfo.layout.files[loaded.file].range.clone(),
             position: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             tags: messages::tags(&loaded.metainfo, loaded.file),
             tags_are_due: AtomicBool::new(true),
         })
@@ -73,10 +120,11 @@ impl Running {
 
     /// Waits for bytes at `offset`: exactly `length` of them when pulled (unless the file ends), else up to that.
     pub(super) fn read(&self, offset: u64, length: usize, pulled: bool) -> Result<Vec<Bytes>, ReadError> {
+        let AnyReader::Film(reader) = &self.reader else { return Err(ReadError::End) };
         self.position.store(offset, Ordering::Relaxed);
         let slices = self.board.during(|| match pulled {
-            true => self.reader.read_exact(offset, length),
-            false => self.reader.read(offset, length),
+            true => reader.read_exact(offset, length),
+            false => reader.read(offset, length),
         });
         match &slices {
             // A demuxer that pulls the end looks for an index; who is pushed the end has everything.
@@ -85,6 +133,34 @@ impl Running {
             _ => {}
         }
         slices
+    }
+
+    /// Waits for the next piece of a broadcast.
+    pub(super) fn next_piece(&self) -> Result<LivePiece, ReadError> {
+        let AnyReader::Live(reader) = &self.reader else { return Err(ReadError::End) };
+        let piece = self.board.during(|| reader.next());
+        match &piece {
+            Err(ReadError::End) => self.board.end(),
+            Err(ReadError::Storage { .. } | ReadError::Gone) => self.board.fail(),
+            _ => {}
+        }
+        piece
+    }
+
+    /// The QOS message that is due when pieces were skipped in front of this one.
+    pub(super) fn dropped(&self, piece: &LivePiece) -> Option<gst::message::QosBuilder<'static>> {
+        let before = self.dropped.swap(piece.dropped, Ordering::Relaxed);
+        let given = self.board.served();
+        (piece.dropped > before).then(|| {
+            gst::message::Qos::builder(true)
+                .values(0, 1.0, 1_000_000)
+                .stats(gst::format::Buffers::from_u64(given), gst::format::Buffers::from_u64(piece.dropped))
+        })
+    }
+
+    /// Whether it is a broadcast.
+    pub(super) const fn is_live(&self) -> bool {
+        matches!(self.reader, AnyReader::Live(_))
     }
 
     /// Bytes in the file.
@@ -99,9 +175,10 @@ impl Running {
 
     /// A seek: playback starts over.
     pub(super) fn flushed(&self) {
-        if self.board.served() > 0 {
+        // A broadcast cannot be seeked in: after a flush it goes on where it was.
+        if let (AnyReader::Film(reader), 1..) = (&self.reader, self.board.served()) {
             self.board.flush();
-            self.reader.flushed();
+            reader.flushed();
         }
     }
 

@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
+use super::policy::StallPolicy;
 use crate::gst::uri::{self, Target, UriError};
 use crate::net::session::{Options, Place};
+use crate::stream::hole;
 
 const DEFAULT_MAX_PEERS: u32 = 80;
 /// Most connections of one torrent.
 const MOST_PEERS: u32 = 1_000;
 const DEFAULT_CACHE_SIZE: u64 = 5 * 1024 * 1024 * 1024;
 const DEFAULT_BUFFER_TIME: Duration = Duration::from_secs(2);
+const DEFAULT_LIVE_BUFFER_TIME: Duration = Duration::from_secs(10);
+/// `buffer-time` as the stream needs it (`GST_CLOCK_TIME_NONE`).
+const AUTOMATIC: u64 = u64::MAX;
 const DEFAULT_LINGER: Duration = Duration::from_secs(5);
 /// Longest `buffer-time` and `linger`.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,7 +41,9 @@ pub(crate) struct Settings {
     max_peers: u32,
     download_dir: Option<String>,
     cache_size: u64,
-    buffer_time: u64,
+    /// `None`: as the stream needs it.
+    buffer_time: Option<u64>,
+    stall_policy: StallPolicy,
     linger: u64,
 }
 
@@ -67,7 +74,8 @@ impl Default for Settings {
             max_peers: DEFAULT_MAX_PEERS,
             download_dir: None,
             cache_size: DEFAULT_CACHE_SIZE,
-            buffer_time: nanos(DEFAULT_BUFFER_TIME),
+            buffer_time: None,
+            stall_policy: StallPolicy::Auto,
             linger: nanos(DEFAULT_LINGER),
         }
     }
@@ -97,9 +105,15 @@ impl Settings {
         usize::try_from(self.file_index).ok().or_else(by_uri)
     }
 
-    /// How long a start buffer to wait for.
-    pub(crate) const fn buffer_time(&self) -> Duration {
-        Duration::from_nanos(self.buffer_time)
+    /// How much media to have before a film starts, or how far behind a broadcast's live point to begin.
+    pub(crate) fn buffer_time(&self, live: bool) -> Duration {
+        let default = if live { DEFAULT_LIVE_BUFFER_TIME } else { DEFAULT_BUFFER_TIME };
+        self.buffer_time.map_or(default, Duration::from_nanos)
+    }
+
+    /// What happens where a piece of a broadcast did not come in time.
+    pub(crate) fn stall_policy(&self) -> hole::StallPolicy {
+        self.stall_policy.into()
     }
 
     /// Limits of the rates up and down, bytes/s.
@@ -136,6 +150,7 @@ impl Settings {
             max_peers: self.max_peers as usize,
             linger: Duration::from_nanos(self.linger),
             whole: false,
+            source: false,
             recheck: false,
         })
     }
@@ -155,7 +170,8 @@ impl Settings {
             "max-peers" => self.max_peers.to_value(),
             "download-dir" => self.download_dir.to_value(),
             "cache-size" => self.cache_size.to_value(),
-            "buffer-time" => self.buffer_time.to_value(),
+            "buffer-time" => self.buffer_time.unwrap_or(AUTOMATIC).to_value(),
+            "stall-policy" => self.stall_policy.to_value(),
             "linger" => self.linger.to_value(),
             _ => return None,
         })
@@ -176,7 +192,8 @@ impl Settings {
             "max-peers" => self.max_peers = of(value),
             "download-dir" => self.download_dir = non_empty(of(value)),
             "cache-size" => self.cache_size = of(value),
-            "buffer-time" => self.buffer_time = of(value),
+            "buffer-time" => self.buffer_time = Some(of(value)).filter(|time| *time != AUTOMATIC),
+            "stall-policy" => self.stall_policy = of(value),
             "linger" => self.linger = of(value),
             _ => unreachable!("GObject knows no writable property {name}"),
         }
@@ -306,11 +323,20 @@ fn time_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt64::builder("buffer-time")
             .nick("Start buffer")
             .blurb(
-                "Nanoseconds of media that must be there before playback starts, and starts again after a \
-                 stall; it may wait longer where the download is slower than the media",
+                "Nanoseconds of media: of a film, what must be there before playback starts, and starts again \
+                 after a stall (it may wait longer where the download is slower than the media); of a live \
+                 broadcast, how far behind the live point to begin. The default, GST_CLOCK_TIME_NONE, is 2 s of \
+                 a film and 10 s of a broadcast",
             )
-            .maximum(longest)
-            .default_value(nanos(DEFAULT_BUFFER_TIME))
+            .default_value(AUTOMATIC)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("stall-policy", StallPolicy::Auto)
+            .nick("Stall policy")
+            .blurb(
+                "What happens where a piece of a live broadcast did not come in time: the picture waits \
+                 (BUFFERING), or goes on behind the hole (DISCONT, and a QOS message)",
+            )
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt64::builder("linger")

@@ -1,0 +1,357 @@
+//! `swarm live`: cuts a live stream into signed pieces and gives them to its viewers.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use clap::ValueEnum;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::create::read_thumbnail;
+use super::engine::{PATIENCE, block_on, let_them_finish};
+use super::exit::{AFTER_HELP, Exit};
+use super::output;
+use super::progress::{Status, harmless, say};
+use super::signals::Interrupt;
+use super::{sink, values};
+use crate::metainfo::playtime;
+use crate::net::broadcast::BroadcastStats;
+use crate::net::station::{Plan, Station};
+use crate::rate::ByteRate;
+use crate::swarm::event::Stats;
+
+/// The original's port.
+const PORT: u16 = 8764;
+/// How often status and `--json` are renewed.
+const TICK: Duration = Duration::from_secs(1);
+/// The bitrate is measured over this time.
+const MEASURE: Duration = Duration::from_secs(5);
+/// A rate measured on so little media is rounded up, for the variation that is to come.
+const MEASURED_SPARE: (u64, u64) = (11, 10);
+/// Most bytes of one read of the source.
+const READ_MOST: usize = 64 * 1024;
+/// How often a source that has ended is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What happens when the source ends.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum OnEof {
+    /// Viewers see the end of the stream
+    Exit,
+    /// The source is opened again, and viewers wait
+    Wait,
+}
+
+/// Broadcast a live stream
+///
+/// Reads an MPEG-TS, Matroska/WebM or Ogg stream, cuts it into signed pieces, and gives them to whoever watches.
+/// Viewers open NAME.tstream, which lies in --destdir and is also at http://HOST:PORT/NAME.tstream, and pass the
+/// pieces on to each other.
+///
+///   ffmpeg -re -i film.mkv -c copy -f mpegts - | swarm live --name cam.ts --source -
+///   swarm live --name stream.mpegts --source - --port 8764 --duration 1:00:00 --destdir . --thumb t.jpg
+///   mkfifo cam; swarm live --name cam.ts --source cam --on-eof wait
+///
+/// In --destdir: NAME.tstream, NAME.sauth (the private key: keep it, and to yourself), NAME.restart (the next
+/// piece's number), and NAME, the ring with the last --duration of the stream. The same command again takes the
+/// broadcast up where it was; its viewers go on by themselves. --new begins another one.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_long_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// Name of the broadcast and of its files
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Where the stream comes from: `-` for standard input, or a named pipe or device
+    #[arg(long, value_name = "SOURCE", default_value = "-")]
+    source: PathBuf,
+    /// Port for viewers, tracker and status page
+    #[arg(long, value_name = "P", default_value_t = PORT)]
+    port: u16,
+    /// Address to listen on [default: any]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+    /// How much of the stream the ring holds, [hh:]mm:ss
+    #[arg(long, value_name = "TIME", value_parser = playtime::parse, default_value = "1:00:00")]
+    duration: Duration,
+    /// How much of it viewers keep and can start in, [hh:]mm:ss; a quarter of --duration at most
+    #[arg(long, value_name = "TIME", value_parser = playtime::parse, default_value = "15:00")]
+    window: Duration,
+    /// Folder for the broadcast's files
+    #[arg(long, value_name = "D", default_value = ".")]
+    destdir: PathBuf,
+    /// A JPEG picture of the broadcast
+    #[arg(long, value_name = "FILE")]
+    thumb: Option<PathBuf>,
+    /// What to call the broadcast [default: its name]
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// Bytes a second of the stream [default: measured from its first seconds]
+    #[arg(long, value_name = "R", value_parser = values::rate)]
+    bitrate: Option<u64>,
+    /// Bytes in a piece
+    #[arg(long, value_name = "N", value_parser = values::bytes, default_value = "32KiB")]
+    piece_length: u64,
+    /// A part-filled piece goes out after this time
+    #[arg(long, value_name = "TIME", value_parser = values::interval, default_value = "1s")]
+    flush_after: Duration,
+    /// What happens when the source ends
+    #[arg(long, value_name = "exit|wait", value_enum, default_value = "exit")]
+    on_eof: OnEof,
+    /// Most bytes a second to viewers; 0 = no limit
+    #[arg(long, value_name = "R", value_parser = values::rate, default_value = "0")]
+    max_upload_rate: u64,
+    /// The host under which viewers find this machine, written into the .tstream [default: its address]
+    #[arg(long, value_name = "HOST")]
+    announce_address: Option<String>,
+    /// A tracker besides the internal one; may be repeated
+    #[arg(long = "tracker", value_name = "URL", value_parser = values::tier)]
+    trackers: Vec<Vec<String>>,
+    /// Begin a new broadcast even if there is one of this name (its files are kept with .old behind their names)
+    #[arg(long)]
+    new: bool,
+    /// Print one JSON object a second to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
+    let interrupt = Interrupt::install()?;
+    block_on(broadcast(args, interrupt))
+}
+
+async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
+    let piece_length = u32::try_from(args.piece_length).context("--piece-length is too large")?;
+    let thumbnail = args.thumb.as_deref().map(read_thumbnail).transpose()?;
+    let source = args.source.clone();
+    let known =
+        args.bitrate.is_some() || !args.new && args.destdir.join(format!("{}.tstream", args.name)).exists();
+    let begun = tokio::task::spawn_blocking(move || Begun::open(&source, !known));
+    let begun = tokio::select! {
+        begun = begun => begun.context("the thread that reads the source panicked")??,
+        () = interrupt.asked() => return Ok(Exit::Interrupted),
+    };
+    let host = args.announce_address.clone().unwrap_or_else(|| own_address(args.bind));
+    let plan = Plan {
+        name: args.name.clone(),
+        folder: args.destdir.clone(),
+        port: args.port,
+        bind: args.bind,
+        host,
+        trackers: args.trackers.concat(),
+        bitrate: args.bitrate.unwrap_or(begun.bitrate),
+        duration: args.duration,
+        window: args.window,
+        piece_length,
+        flush_after: args.flush_after,
+        thumbnail,
+        title: args.title.clone(),
+        anew: args.new,
+        max_upload_rate: args.max_upload_rate,
+    };
+    let station = Station::open(&plan)?;
+    announce(&station, plan.bitrate);
+    let exit = on_air(station, begun, &args, &interrupt).await?;
+    Ok(exit)
+}
+
+fn announce(station: &Station, bitrate: u64) {
+    let shown = harmless(&station.tstream.to_string_lossy());
+    if station.resumed {
+        say(&format!("{shown}: taken up again"));
+    } else {
+        say(&format!("{shown}: made, for {} ({} kbit/s)", ByteRate(bitrate), bitrate * 8 / 1000));
+    }
+    let metainfo = station.handle.metainfo();
+    for url in metainfo.trackers.iter().flatten().take(1) {
+        let base = url.trim_end_matches("/announce");
+        say(&format!("on air at {}/ ({}.tstream there)", harmless(base), harmless(&metainfo.name)));
+    }
+}
+
+async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interrupt) -> anyhow::Result<Exit> {
+    let Station { handle, broadcaster, tracker, .. } = station;
+    let figures = broadcaster.figures();
+    let broadcaster = Arc::new(broadcaster);
+    let mut fed = begun.feed(Arc::clone(&broadcaster), args.source.clone(), args.on_eof)?;
+    let mut status = Status::new();
+    let exit = loop {
+        let (made, stats) = (figures.stats(), handle.stats());
+        let line = words(&made, &stats);
+        status.show(std::slice::from_ref(&line), &line);
+        if args.json {
+            output::json(&Report::new(&made, &stats))?;
+        }
+        ensure!(!made.failed, "no more pieces can be made (see above)");
+        tokio::select! {
+            ended = &mut fed => break ended.context("the thread that reads the source panicked")?.map(|()| Exit::Done),
+            () = interrupt.asked() => break Ok(Exit::Done),
+            () = tokio::time::sleep(TICK) => {}
+        }
+    };
+    drop(status);
+    let ended = tokio::task::spawn_blocking(move || broadcaster.end());
+    ended.await.context("the broadcast's end panicked")?;
+    let_them_finish(&handle, interrupt).await;
+    tracker.stop().await;
+    handle.shut_down(PATIENCE).await;
+    exit
+}
+
+fn words(made: &BroadcastStats, stats: &Stats) -> String {
+    let lost = if made.lost > 0 { format!(", LOST {} bytes: too slow", made.lost) } else { String::new() };
+    format!("in {}, piece {}, {} viewers, out {}{lost}", made.rate, made.next, stats.peers, stats.upload_rate)
+}
+
+/// One line of `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    input: u64,
+    input_rate: u64,
+    piece: u64,
+    viewers: usize,
+    uploaded: u64,
+    upload_rate: u64,
+    lost: u64,
+    banned: usize,
+}
+
+impl Report {
+    fn new(made: &BroadcastStats, stats: &Stats) -> Self {
+        Self {
+            input: made.bytes,
+            input_rate: made.rate.get(),
+            piece: made.next,
+            viewers: stats.peers,
+            uploaded: stats.uploaded,
+            upload_rate: stats.upload_rate.get(),
+            lost: made.lost,
+            banned: stats.banned,
+        }
+    }
+}
+
+/// A source that is open, and what was read of it to measure its bitrate.
+struct Begun {
+    input: File,
+    read: Vec<Bytes>,
+    bitrate: u64,
+}
+
+impl Begun {
+    /// Waits for the source, and where its bitrate is needed, for its first seconds.
+    fn open(source: &Path, measure: bool) -> anyhow::Result<Self> {
+        let input = open(source)?;
+        if !measure {
+            return Ok(Self { input, read: Vec::new(), bitrate: 0 });
+        }
+        say("measuring the bitrate");
+        let mut begun = Self { input, read: Vec::new(), bitrate: 0 };
+        let mut first = None;
+        let mut total = 0_u64;
+        loop {
+            let bytes = read(&mut begun.input).context("cannot read the source")?;
+            let Some(bytes) = bytes else { break };
+            // What waited in the pipe already says nothing about the rate.
+            let since = *first.get_or_insert_with(Instant::now);
+            total += if since.elapsed().is_zero() { 0 } else { bytes.len() as u64 };
+            begun.read.push(bytes);
+            if since.elapsed() >= MEASURE {
+                break;
+            }
+        }
+        let time = first.map_or(Duration::ZERO, |first| first.elapsed());
+        let rate = ByteRate::of(total, time).get();
+        begun.bitrate = rate * MEASURED_SPARE.0 / MEASURED_SPARE.1;
+        if begun.bitrate == 0 {
+            bail!("the source ended before its bitrate could be measured: say it with --bitrate");
+        }
+        Ok(begun)
+    }
+
+    /// Feeds the broadcast from a thread of its own; the answer comes when the source has ended for good.
+    fn feed(
+        self,
+        broadcaster: Arc<crate::net::broadcast::Broadcaster>,
+        source: PathBuf,
+        on_eof: OnEof,
+    ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
+        let (tell, ended) = oneshot::channel();
+        let Self { mut input, read: first, .. } = self;
+        let thread = thread::Builder::new().name("swarm-input".to_owned());
+        let work = move || {
+            first.into_iter().for_each(|bytes| broadcaster.push(bytes));
+            let end = loop {
+                match read(&mut input) {
+                    Ok(Some(bytes)) => broadcaster.push(bytes),
+                    Ok(None) if on_eof == OnEof::Exit => break Ok(()),
+                    Err(error) if on_eof == OnEof::Exit => {
+                        break Err(error).context("cannot read the source");
+                    }
+                    Ok(None) | Err(_) => {
+                        broadcaster.gap();
+                        thread::sleep(RETRY);
+                        match open(&source) {
+                            Ok(again) => input = again,
+                            Err(error) => tracing::warn!(%error, "the source cannot be opened again yet"),
+                        }
+                    }
+                }
+            };
+            drop(broadcaster);
+            // Nobody listens any more when the command has ended before us.
+            let _ = tell.send(end);
+        };
+        thread.spawn(work).context("cannot start a thread: too many processes?")?;
+        Ok(ended)
+    }
+}
+
+fn open(source: &Path) -> anyhow::Result<File> {
+    if source == Path::new("-") {
+        return sink::stdin();
+    }
+    let shown = source.display();
+    let metadata = source.metadata().with_context(|| format!("cannot read the source {shown}"))?;
+    ensure!(
+        !metadata.is_file(),
+        "{shown} is a file, and would go out as fast as it can be read: pace it, for example with \
+         `ffmpeg -re -i {shown} -c copy -f mpegts - | swarm live --source - ...`"
+    );
+    File::open(source).with_context(|| format!("cannot read the source {shown}"))
+}
+
+/// `None` at the end.
+fn read(input: &mut File) -> io::Result<Option<Bytes>> {
+    let mut buffer = vec![0; READ_MOST];
+    loop {
+        match input.read(&mut buffer) {
+            Ok(0) => return Ok(None),
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(Some(buffer.into()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The address that others in the network are likely to find us under: that from which we would reach them.
+fn own_address(bind: Option<IpAddr>) -> String {
+    let probe = || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+        // Nothing is sent: this only asks the system for a route.
+        socket.connect(("192.0.2.1", 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let ip = bind.filter(|ip| !ip.is_unspecified()).or_else(probe);
+    ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string())
+}

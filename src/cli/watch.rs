@@ -1,0 +1,171 @@
+//! `swarm get` of a live broadcast: its stream, from now on, to a pipe or a file.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::engine::{self, NetArgs, PATIENCE};
+use super::exit::{Exit, Usage};
+use super::get::Args;
+use super::output;
+use super::progress::{Status, say};
+use super::signals::Interrupt;
+use super::sink::{self, End};
+use crate::metainfo::text::escape;
+use crate::metainfo::torrent::Metainfo;
+use crate::net::session::{Handle, LiveReader, Place};
+use crate::stream::hole::StallPolicy;
+use crate::swarm::event::PlaybackStats;
+
+/// How often status and `--json` are renewed.
+const TICK: Duration = Duration::from_secs(1);
+/// How far behind the live point to begin unless the user says otherwise.
+pub(super) const BUFFER: Duration = Duration::from_secs(10);
+
+/// Where the stream goes, and how.
+pub(super) struct Watch<'a> {
+    pub(super) args: &'a Args,
+    pub(super) net: &'a NetArgs,
+    pub(super) buffer: Duration,
+}
+
+impl Watch<'_> {
+    /// Watches until the broadcast ends, or the user has enough.
+    pub(super) async fn run(&self, metainfo: Arc<Metainfo>, interrupt: &Interrupt) -> anyhow::Result<Exit> {
+        let place = self.args.dir.clone().map_or_else(engine::cache, Place::Folder);
+        let out = self.out()?;
+        let name = escape(&metainfo.name);
+        let mut engine = engine::open(metainfo, self.net.options(place, false))?;
+        let reader = engine.handle.live_reader(self.buffer, StallPolicy::Auto, Box::new(|_| {}));
+        let reader = Arc::new(reader);
+        let pump = Arc::clone(&reader);
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let read = move |_| {
+            let piece = pump.next()?;
+            if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                // A pipe has no clock: the stream is taken to be watched as it comes.
+                pump.set_playing(true);
+            }
+            Ok(piece.headers.into_iter().chain(piece.payload).collect())
+        };
+        let mut ended = sink::start(read, Some(out))?;
+        let mut status = Status::new();
+        let end = loop {
+            engine.listen();
+            let report = Report::new(&engine.handle, &reader);
+            let line = match report.pieces {
+                0 => format!("{name}: {}", engine.waiting_for(&engine.handle.stats())),
+                _ => format!("{name}: {}", report.words()),
+            };
+            status.show(std::slice::from_ref(&line), &line);
+            if self.args.json {
+                output::json(&report)?;
+            }
+            if let Some(why) = engine.failure() {
+                anyhow::bail!("{why}");
+            }
+            tokio::select! {
+                end = &mut ended => break end.context("the thread that writes the output panicked")??,
+                () = interrupt.asked() => break End::Stopped,
+                () = tokio::time::sleep(TICK) => {}
+            }
+        };
+        drop(status);
+        reader.set_flushing(true);
+        let last = Report::new(&engine.handle, &reader);
+        if end == End::Complete {
+            engine::let_them_finish(&engine.handle, interrupt).await;
+        }
+        engine.handle.clone().shut_down(PATIENCE).await;
+        say(&format!("{name}: {} bytes, {} dropped pieces", last.downloaded, last.dropped));
+        Ok(match end {
+            End::Complete | End::Closed => Exit::Done,
+            End::Stopped => Exit::Interrupted,
+        })
+    }
+
+    fn out(&self) -> anyhow::Result<File> {
+        match self.args.output.as_deref() {
+            None => {
+                Err(Usage::new("this is a live broadcast: say where its stream is to go, -o - or -o FILE")
+                    .into())
+            }
+            Some(path) if path == Path::new("-") => sink::stdout(),
+            Some(path) => {
+                let mut file = File::options();
+                file.write(true)
+                    .create(true)
+                    .truncate(true)
+                    .create_new(!self.args.force && !sink::is_stream(path));
+                file.open(path)
+                    .with_context(|| format!("cannot write {} (--force writes over it)", path.display()))
+            }
+        }
+    }
+}
+
+/// One line of `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    pieces: u32,
+    newest: u32,
+    peers: usize,
+    download_rate: u64,
+    upload_rate: u64,
+    downloaded: u64,
+    uploaded: u64,
+    /// Milliseconds of media that are there and not given yet.
+    buffer_ms: Option<u64>,
+    /// Milliseconds since the newest piece at hand was captured, by this machine's clock and the source's.
+    delay_ms: Option<i64>,
+    dropped: u64,
+    stalls: u64,
+    rehooked: u64,
+    bad_stamps: u64,
+    banned: usize,
+}
+
+impl Report {
+    fn new(handle: &Handle, reader: &LiveReader) -> Self {
+        let stats = handle.stats();
+        let PlaybackStats { buffer_time, dropped, stalls, rehooked, .. } = reader.stats();
+        let live = stats.live.unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            pieces: stats.pieces,
+            newest: live.newest,
+            peers: stats.peers,
+            download_rate: stats.download_rate.get(),
+            upload_rate: stats.upload_rate.get(),
+            downloaded: stats.downloaded,
+            uploaded: stats.uploaded,
+            buffer_ms: buffer_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            delay_ms: reader
+                .position()
+                .map(|(_, time)| now - i64::try_from(time.micros() / 1000).unwrap_or(0)),
+            dropped,
+            stalls,
+            rehooked,
+            bad_stamps: live.bad_stamps,
+            banned: stats.banned,
+        }
+    }
+
+    fn words(&self) -> String {
+        let seconds = |ms: i64| format!("{}.{} s", ms / 1000, ms % 1000 / 100);
+        let delay = self.delay_ms.map_or_else(|| "?".to_owned(), seconds);
+        format!(
+            "{delay} behind, in {}, out {}, {} peers, {} dropped, {} stalls",
+            crate::rate::ByteRate(self.download_rate),
+            crate::rate::ByteRate(self.upload_rate),
+            self.peers,
+            self.dropped,
+            self.stalls
+        )
+    }
+}

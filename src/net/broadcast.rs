@@ -1,0 +1,368 @@
+//! The source of a live broadcast: cuts what comes in, signs the pieces, and gives them to the engine.
+//!
+//! One thread does it all, and what comes in waits for it in a bounded queue. Where more comes than it can take (a
+//! disk that hangs), the newest is lost, which is marked in the stream: the input never waits.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant as Clock, SystemTime};
+
+use bytes::Bytes;
+
+use super::jobs;
+use super::sequence::{Sequence, SequenceError};
+use super::session::Handle;
+use super::task::Control;
+use crate::metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
+use crate::metainfo::keys::SigningKey;
+use crate::rate::{ByteRate, RateMeter};
+use crate::stream::cutter::{Cut, Cutter};
+use crate::stream::live_headers::VerifiedHeaders;
+use crate::stream::live_piece::{CaptureTime, Draft, Flags, payload_area, seal};
+use crate::swarm::Input;
+use crate::time::Instant;
+
+/// Most bytes that wait to be cut.
+const MAX_WAITING: usize = 32 * 1024 * 1024;
+/// The rate of the input looks back so far.
+const RATE_WINDOW: Duration = Duration::from_secs(3);
+/// With nothing to do, this often.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What the input gives.
+enum Feed {
+    Bytes(Bytes),
+    Headers(Bytes),
+    Gap,
+    End,
+}
+
+/// What a broadcast has done.
+#[derive(Debug)]
+struct Tally {
+    started: Clock,
+    rate: Mutex<RateMeter>,
+    bytes: AtomicU64,
+    pieces: AtomicU64,
+    /// Number of the next piece.
+    next: AtomicU64,
+    lost: AtomicU64,
+    waiting: AtomicUsize,
+    failed: AtomicBool,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self {
+            started: Clock::now(),
+            rate: Mutex::new(RateMeter::new(RATE_WINDOW)),
+            bytes: AtomicU64::new(0),
+            pieces: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    fn count(&self, bytes: usize) {
+        let now = Instant::ZERO + self.started.elapsed();
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner).add(now, bytes as u64);
+    }
+}
+
+/// The same for print.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct BroadcastStats {
+    /// Bytes that came in.
+    pub bytes: u64,
+    /// Pieces made.
+    pub pieces: u64,
+    /// Number of the next piece.
+    pub next: u64,
+    /// Bytes that came faster than they could be taken, and were lost.
+    pub lost: u64,
+    /// Bytes/s coming in.
+    pub rate: ByteRate,
+    /// No piece can be made any more: the reason was logged.
+    pub failed: bool,
+}
+
+/// A view of what a broadcast does.
+#[derive(Clone, Debug)]
+pub struct Figures(Arc<Tally>);
+
+impl Figures {
+    /// What it has done.
+    pub fn stats(&self) -> BroadcastStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let now = Instant::ZERO + self.0.started.elapsed();
+        BroadcastStats {
+            bytes: read(&self.0.bytes),
+            pieces: read(&self.0.pieces),
+            next: read(&self.0.next),
+            lost: read(&self.0.lost),
+            rate: self.0.rate.lock().unwrap_or_else(PoisonError::into_inner).rate(now),
+            failed: self.0.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A broadcast that is being made. It ends, without an end piece, when this is dropped.
+#[derive(Debug)]
+pub struct Broadcaster {
+    feed: Option<Sender<Feed>>,
+    tally: Arc<Tally>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Broadcaster {
+    /// Starts to make pieces of the broadcast that `handle` runs (as its source). A part-filled piece is flushed
+    /// after `flush_after`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        handle: Handle,
+        key: SigningKey,
+        sequence: Sequence,
+        flush_after: Duration,
+    ) -> std::io::Result<Self> {
+        let (feed, input) = mpsc::channel();
+        let tally = Arc::new(Tally::new());
+        tally.next.store(sequence.peek().into(), Ordering::Relaxed);
+        let maker = Maker::new(handle, key, sequence, flush_after, tally.clone());
+        let thread = std::thread::Builder::new().name("swarm-source".to_owned());
+        let thread = thread.spawn(move || maker.run(&input))?;
+        Ok(Self { feed: Some(feed), tally, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Takes some of the stream. Never waits.
+    pub fn push(&self, bytes: Bytes) {
+        let length = bytes.len();
+        self.tally.count(length);
+        if self.tally.waiting.fetch_add(length, Ordering::Relaxed) > MAX_WAITING {
+            self.tally.waiting.fetch_sub(length, Ordering::Relaxed);
+            self.tally.lost.fetch_add(length as u64, Ordering::Relaxed);
+            return self.say(Feed::Gap);
+        }
+        self.say(Feed::Bytes(bytes));
+    }
+
+    /// What a decoder has to be given first, where the stream itself does not tell.
+    pub fn set_headers(&self, headers: Bytes) {
+        self.say(Feed::Headers(headers));
+    }
+
+    /// Something is missing in the stream here.
+    pub fn gap(&self) {
+        self.say(Feed::Gap);
+    }
+
+    /// What it does, for others to see.
+    pub fn figures(&self) -> Figures {
+        Figures(self.tally.clone())
+    }
+
+    /// Ends for good: viewers see the end of the stream behind the last piece. Waits until that is made.
+    pub fn end(&self) {
+        self.say(Feed::End);
+        self.join();
+    }
+
+    fn say(&self, feed: Feed) {
+        if let Some(input) = &self.feed {
+            // Who cannot make pieces has said so.
+            let _ = input.send(feed);
+        }
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic has been reported by the thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Broadcaster {
+    fn drop(&mut self) {
+        // The thread ends when nothing can come any more.
+        self.feed = None;
+        self.join();
+    }
+}
+
+/// The thread's work.
+struct Maker {
+    handle: Handle,
+    key: SigningKey,
+    sequence: Sequence,
+    cutter: Cutter,
+    tally: Arc<Tally>,
+    started: Clock,
+    /// Wall time when it was started: the clock of stamps does not jump when the machine's is set.
+    epoch: Duration,
+    /// Change counter of the headers that were signed last, and the number that they got.
+    headers: (u32, u32),
+    first: bool,
+    /// Nothing more comes; the last piece says so, unless whoever fed us went away without a word.
+    ended: bool,
+    crashed: bool,
+}
+
+/// Why no piece can be made.
+#[derive(Debug, thiserror::Error)]
+enum MakeError {
+    #[error("no number for a piece: {0}")]
+    Sequence(#[from] SequenceError),
+    #[error("a piece cannot be made: {0}")]
+    Seal(#[from] crate::stream::live_piece::StampError),
+}
+
+impl Maker {
+    fn new(
+        handle: Handle,
+        key: SigningKey,
+        sequence: Sequence,
+        flush_after: Duration,
+        tally: Arc<Tally>,
+    ) -> Self {
+        let area = payload_area(handle.metainfo().geometry.piece_length()).unwrap_or(1);
+        let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let headers = (0, u32::try_from(epoch.as_secs()).unwrap_or(u32::MAX));
+        let cutter = Cutter::new(area as usize, flush_after);
+        let first = true;
+        Self {
+            handle,
+            key,
+            sequence,
+            cutter,
+            tally,
+            started: Clock::now(),
+            epoch,
+            headers,
+            first,
+            ended: false,
+            crashed: false,
+        }
+    }
+
+    fn run(mut self, input: &Receiver<Feed>) {
+        while !self.ended {
+            match input.recv_timeout(self.patience()) {
+                Ok(feed) => self.take(feed),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => (self.ended, self.crashed) = (true, true),
+            }
+            if let Err(error) = self.make() {
+                tracing::error!(%error, "the broadcast has ended");
+                self.tally.failed.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
+        if let Err(error) = self.sequence.close() {
+            tracing::warn!(%error, "some numbers will be skipped");
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::ZERO + self.started.elapsed()
+    }
+
+    fn patience(&self) -> Duration {
+        self.cutter.next_timeout().map_or(IDLE, |at| at - self.now()).min(IDLE)
+    }
+
+    fn take(&mut self, feed: Feed) {
+        match feed {
+            Feed::Bytes(bytes) => {
+                self.tally.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.cutter.push(self.now(), bytes);
+            }
+            Feed::Headers(headers) => {
+                if let Err(error) = self.cutter.set_headers(headers) {
+                    tracing::warn!(%error, "viewers will have to do without stream headers");
+                }
+            }
+            Feed::Gap => self.cutter.gap(),
+            Feed::End => {
+                self.cutter.end();
+                self.ended = true;
+            }
+        }
+    }
+
+    /// Makes the pieces that are due.
+    fn make(&mut self) -> Result<(), MakeError> {
+        let mut told_end = false;
+        while let Some(cut) = self.cutter.poll(self.now()) {
+            self.sign_headers();
+            told_end = cut.end;
+            self.piece(cut)?;
+        }
+        if self.ended && !told_end && !self.crashed {
+            let at = self.now();
+            self.piece(Cut { payload: Bytes::new(), rap: None, discontinuity: false, end: true, at })?;
+        }
+        Ok(())
+    }
+
+    fn sign_headers(&mut self) {
+        let Some((change, bytes)) = self.cutter.headers() else { return };
+        if change == self.headers.0 {
+            return;
+        }
+        let number = self.headers.1.saturating_add(1);
+        self.headers = (change, number);
+        let signed =
+            VerifiedHeaders::seal(number, bytes.clone(), self.handle.metainfo().info_hash, &self.key);
+        match signed {
+            Ok(headers) => self.handle.control(Control::Made(Input::StreamHeaders(Box::new(headers)))),
+            Err(error) => tracing::warn!(%error, "viewers will have to do without stream headers"),
+        }
+    }
+
+    fn piece(&mut self, cut: Cut) -> Result<(), MakeError> {
+        let seq = self.sequence.take()?;
+        let time = self.epoch + cut.at.since(Instant::ZERO);
+        let draft = Draft {
+            // The first piece does not go on where the last one before a restart ended.
+            flags: Flags {
+                discontinuity: cut.discontinuity || std::mem::take(&mut self.first),
+                end: cut.end,
+            },
+            rap: cut.rap,
+            seq,
+            time: CaptureTime(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+        };
+        let metainfo = self.handle.metainfo();
+        let (piece_length, info_hash) = (metainfo.geometry.piece_length(), metainfo.info_hash);
+        let (bytes, stamp) = seal(draft, &[cut.payload], piece_length, info_hash, &self.key)?;
+        if let Some(piece) = self.handle.shelf().geometry().piece(seq) {
+            self.lay(piece, &bytes);
+        }
+        self.tally.pieces.fetch_add(1, Ordering::Relaxed);
+        self.tally.next.store(u64::from(seq) + 1, Ordering::Relaxed);
+        self.handle.control(Control::Made(Input::Captured { stamp: Box::new(stamp) }));
+        Ok(())
+    }
+
+    /// Lays a piece on the shelf, for those who are near the live point, and writes it for the others.
+    fn lay(&self, piece: PieceIndex, bytes: &Bytes) {
+        let step = BLOCK_LENGTH as usize;
+        let blocks: Vec<_> =
+            (0..bytes.len()).step_by(step).map(|at| bytes.slice(at..bytes.len().min(at + step))).collect();
+        let shelf = self.handle.shelf();
+        shelf.lay(piece, blocks.clone());
+        let Some(storage) = shelf.storage() else { return };
+        match storage.write(piece, &blocks) {
+            Ok(()) => shelf.written(piece),
+            Err(error) => jobs::fail(shelf, self.handle.notices_sender(), &error),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! One viewer of a live broadcast: takes verified pieces off the shelf in order and gives their payload, on its own
+//! thread.
+//!
+//! Where it begins and what it skips is the engine's to say ([`Moved`](crate::swarm::event::Moved)). It begins at a
+//! random access point, with the stream's headers in front.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::session::{Handle, ReadError, Trouble};
+use super::shelf::{Found, Look, Move};
+use super::task::Control;
+use crate::metainfo::geometry::{Block, PieceIndex};
+use crate::store::Storage;
+use crate::stream::live_piece::{CaptureTime, Stamp, payload_of, stamp_of};
+use crate::swarm::ReaderInput;
+use crate::swarm::event::{PlaybackStats, ReaderId};
+
+/// Who finds no random access point in so many pieces begins anywhere.
+const MAX_SEARCH: u32 = 512;
+
+/// A piece of a live broadcast for a player.
+#[derive(Clone, Debug)]
+pub struct LivePiece {
+    /// Its number.
+    pub number: u32,
+    /// Its payload (or the part from where a decoder may begin), slices of memory in order.
+    pub payload: Vec<Bytes>,
+    /// What a decoder has to be given first.
+    pub headers: Option<Bytes>,
+    /// It does not go on where the piece before ended.
+    pub discontinuity: bool,
+    /// Pieces skipped so far because they did not come in time.
+    pub dropped: u64,
+    /// When its last byte was captured, by the source's clock.
+    pub time: CaptureTime,
+}
+
+/// One viewer.
+pub struct LiveReader {
+    handle: Handle,
+    id: ReaderId,
+    flushing: AtomicBool,
+    /// Locked while a piece is waited for, by the one thread that reads.
+    place: Mutex<Place>,
+    given: Mutex<Option<(u32, CaptureTime)>>,
+}
+
+/// Where it is.
+#[derive(Debug, Default)]
+struct Place {
+    /// The number of the next piece, once it has been told.
+    next: Option<u32>,
+    /// Orders followed.
+    orders: u64,
+    dropped: u64,
+    /// Pieces looked at so far for a random access point to begin at, while it does.
+    search: Option<u32>,
+    /// Something was given already.
+    begun: bool,
+    discontinuity: bool,
+    ended: bool,
+}
+
+/// What a look at the shelf ends in.
+enum Seen {
+    Order(Move),
+    Found(Found),
+    Failed(ReadError),
+}
+
+impl LiveReader {
+    pub(super) fn new(handle: Handle, id: ReaderId) -> Self {
+        Self {
+            handle,
+            id,
+            flushing: AtomicBool::new(false),
+            place: Mutex::default(),
+            given: Mutex::default(),
+        }
+    }
+
+    /// Waits for the next piece. Blocks the calling thread; [`LiveReader::set_flushing`] ends it at once.
+    ///
+    /// # Errors
+    /// [`ReadError::End`] behind the last piece of the broadcast, [`ReadError::Flushing`], or a failed disk.
+    pub fn next(&self) -> Result<LivePiece, ReadError> {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if place.ended {
+                return Err(ReadError::End);
+            }
+            match self.look(&place) {
+                Seen::Order(order) => place.follow(order),
+                Seen::Failed(error) => return Err(error),
+                Seen::Found(found) => {
+                    if let Some(piece) = self.open(&mut place, found)? {
+                        let given = Some((piece.number, piece.time));
+                        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = given;
+                        return Ok(piece);
+                    }
+                }
+            }
+        }
+    }
+
+    /// `true` ends a waiting read with [`ReadError::Flushing`] and refuses new ones; `false` allows them again.
+    pub fn set_flushing(&self, flushing: bool) {
+        self.flushing.store(flushing, Ordering::SeqCst);
+        if flushing {
+            self.handle.shelf().nudge();
+        }
+    }
+
+    /// The application plays (or pauses).
+    pub fn set_playing(&self, playing: bool) {
+        self.say(ReaderInput::Playing(playing));
+    }
+
+    /// A sink reports through QOS that media of this running time is being shown.
+    pub fn clock(&self, running_time: Duration) {
+        self.say(ReaderInput::Clock(running_time));
+    }
+
+    /// The piece that was given last, and when it was captured.
+    pub fn position(&self) -> Option<(u32, CaptureTime)> {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its figures.
+    pub fn stats(&self) -> PlaybackStats {
+        self.handle.shelf().playback(self.id)
+    }
+
+    fn piece(&self, place: &Place) -> Option<PieceIndex> {
+        self.handle.shelf().geometry().piece(place.next?)
+    }
+
+    fn look(&self, place: &Place) -> Seen {
+        let (next, shelf) = (self.piece(place), self.handle.shelf());
+        let whole = 0..shelf.geometry().piece_length();
+        if let Some(piece) = next {
+            self.say(ReaderInput::Read(shelf.geometry().piece_range(piece)));
+        }
+        shelf.wait(|look: &Look<'_>| {
+            if self.flushing.load(Ordering::SeqCst) {
+                return Some(Seen::Failed(ReadError::Flushing));
+            }
+            if let Some(order) = look.order(self.id).filter(|order| order.count > place.orders) {
+                return Some(Seen::Order(order));
+            }
+            match next.map_or(Ok(Found::Nothing), |piece| look.find(piece, whole.clone())) {
+                Err(failure) => Some(Seen::Failed(ReadError::Storage {
+                    message: failure.message,
+                    trouble: failure.trouble,
+                })),
+                Ok(Found::Nothing) if look.is_gone() => Some(Seen::Failed(ReadError::Gone)),
+                Ok(Found::Nothing) => None,
+                Ok(found) => Some(Seen::Found(found)),
+            }
+        })
+    }
+
+    /// Takes a piece out of its wrapping; `None` when it is not to be given.
+    fn open(&self, place: &mut Place, found: Found) -> Result<Option<LivePiece>, ReadError> {
+        let Some(piece) = self.piece(place) else { return Ok(None) };
+        let blocks = match found {
+            Found::Memory(blocks) => blocks,
+            Found::Disk(storage) => self.read(&storage, piece)?,
+            Found::Nothing => return Ok(None),
+        };
+        self.handle.shelf().passed(piece);
+        let piece_length = self.handle.shelf().geometry().piece_length();
+        let stamp = stamp_of(&blocks, piece_length).ok().filter(|stamp| stamp.seq == piece.number());
+        place.next = Some(piece.number().saturating_add(1));
+        // Its slot was used again: it is so old that the engine will say where to go on.
+        let Some(stamp) = stamp else { return Ok(None) };
+        let payload = payload_of(&blocks, stamp.payload_length);
+        Ok(place.give(&stamp, payload, || self.handle.shelf().headers()))
+    }
+
+    fn read(&self, storage: &Arc<dyn Storage>, piece: PieceIndex) -> Result<Vec<Bytes>, ReadError> {
+        let length = self.handle.shelf().geometry().piece_length();
+        let whole = storage.read(Block { piece, begin: 0, length });
+        let whole =
+            whole.map_err(|e| ReadError::Storage { message: e.to_string(), trouble: Trouble::from(&e) })?;
+        Ok(vec![whole])
+    }
+
+    fn say(&self, input: ReaderInput) {
+        self.handle.control(Control::Reader { reader: self.id, input });
+    }
+}
+
+impl Place {
+    fn follow(&mut self, order: Move) {
+        self.orders = order.count;
+        self.dropped = order.dropped;
+        self.next = Some(order.to);
+        self.discontinuity |= self.begun;
+        if order.enters {
+            self.search = Some(0);
+        }
+    }
+
+    fn give(
+        &mut self,
+        stamp: &Stamp,
+        mut payload: Vec<Bytes>,
+        headers: impl FnOnce() -> Option<Bytes>,
+    ) -> Option<LivePiece> {
+        self.discontinuity |= stamp.flags.discontinuity && self.begun;
+        self.ended |= stamp.flags.end;
+        let mut first = None;
+        if let Some(searched) = self.search {
+            match stamp.rap {
+                Some(rap) => skip(&mut payload, rap as usize),
+                None if searched < MAX_SEARCH && !stamp.flags.end => {
+                    self.search = Some(searched + 1);
+                    return None;
+                }
+                None => {}
+            }
+            first = headers();
+            self.search = None;
+        }
+        self.begun = true;
+        Some(LivePiece {
+            number: stamp.seq,
+            payload,
+            headers: first,
+            discontinuity: std::mem::take(&mut self.discontinuity),
+            dropped: self.dropped,
+            time: stamp.time,
+        })
+    }
+}
+
+impl Drop for LiveReader {
+    fn drop(&mut self) {
+        self.say(ReaderInput::Close);
+        self.handle.shelf().forget_reader(self.id);
+    }
+}
+
+/// Leaves out the first bytes.
+fn skip(parts: &mut Vec<Bytes>, mut bytes: usize) {
+    while let Some(part) = parts.first_mut().filter(|_| bytes > 0) {
+        let gone = bytes.min(part.len());
+        *part = part.slice(gone..);
+        bytes -= gone;
+        if part.is_empty() {
+            parts.remove(0);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The numbers of a broadcast's pieces, kept in a file so that none is ever used twice.
+//!
+//! The file holds the first number that was not handed out for sure: numbers are reserved ahead, [`RESERVE`] at a
+//! time, and the file is replaced before the first of them is used. So a crash skips some, and repeats none.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Numbers reserved at a time.
+const RESERVE: u32 = 64;
+/// Longest file of this kind.
+const MAX_LENGTH: u64 = 64;
+
+/// A broadcast's counter.
+#[derive(Debug)]
+pub struct Sequence {
+    path: PathBuf,
+    next: u32,
+    reserved: u32,
+}
+
+/// Why no number can be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SequenceError {
+    /// The file cannot be read or replaced.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file holds no number.
+    #[error(
+        "{path}: holds no number; put a higher one there than any that was used, or begin a new broadcast"
+    )]
+    Number {
+        /// The file.
+        path: String,
+    },
+    /// All numbers were used.
+    #[error("{path}: all numbers of this broadcast are used; begin a new one")]
+    Over {
+        /// The file.
+        path: String,
+    },
+}
+
+impl Sequence {
+    /// Takes the counter up where it was, or at 0 when there is no file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds something else.
+    pub fn open(path: &Path) -> Result<Self, SequenceError> {
+        let next = match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(failed(path, error)),
+            Ok(metadata) if metadata.len() > MAX_LENGTH => {
+                return Err(SequenceError::Number { path: shown(path) });
+            }
+            Ok(_) => {
+                let text = fs::read_to_string(path).map_err(|error| failed(path, error))?;
+                let number = text.trim().parse();
+                number.map_err(|_| SequenceError::Number { path: shown(path) })?
+            }
+        };
+        Ok(Self { path: path.to_owned(), next, reserved: next })
+    }
+
+    /// The number that comes next.
+    pub const fn peek(&self) -> u32 {
+        self.next
+    }
+
+    /// A number that was never given before.
+    ///
+    /// # Errors
+    /// When the file cannot be replaced, or there is no number left.
+    pub fn take(&mut self) -> Result<u32, SequenceError> {
+        if self.next >= self.reserved {
+            let reserved = self.next.checked_add(RESERVE);
+            let reserved = reserved.ok_or_else(|| SequenceError::Over { path: shown(&self.path) })?;
+            self.save(reserved)?;
+            self.reserved = reserved;
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    /// Gives back what was reserved and not used.
+    ///
+    /// # Errors
+    /// When the file cannot be replaced; numbers are then skipped.
+    pub fn close(&mut self) -> Result<(), SequenceError> {
+        if self.reserved == self.next {
+            return Ok(());
+        }
+        self.reserved = self.next;
+        self.save(self.next)
+    }
+
+    fn save(&self, number: u32) -> Result<(), SequenceError> {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        let write = || {
+            let mut file = File::create(&new)?;
+            writeln!(file, "{number}")?;
+            file.sync_all()?;
+            fs::rename(&new, &self.path)
+        };
+        write().map_err(|error| failed(&self.path, error))
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> SequenceError {
+    SequenceError::Io { path: shown(path), source }
+}
+
+fn shown(path: &Path) -> String {
+    crate::metainfo::text::escape(&path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_comes_twice_whatever_happens() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("x.restart");
+        let mut first = Sequence::open(&path).unwrap();
+        let mut used: Vec<_> = (0..100).map(|_| first.take().unwrap()).collect();
+        assert_eq!(used, (0..100).collect::<Vec<_>>());
+        // It crashes here.
+        drop(first);
+        let mut second = Sequence::open(&path).unwrap();
+        used.extend((0..10).map(|_| second.take().unwrap()));
+        assert!(used.is_sorted_by(|a, b| a < b), "{used:?}");
+        second.close().unwrap();
+        assert_eq!(Sequence::open(&path).unwrap().peek(), used.last().unwrap() + 1, "nothing is skipped");
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_taken_for_0() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("x.restart");
+        for text in ["", "x", "-1", "4294967296", &"1".repeat(100)] {
+            fs::write(&path, text).unwrap();
+            assert!(matches!(Sequence::open(&path), Err(SequenceError::Number { .. })), "{text}");
+        }
+        fs::write(&path, u32::MAX.to_string()).unwrap();
+        assert!(matches!(Sequence::open(&path).unwrap().take(), Err(SequenceError::Over { .. })));
+    }
+}

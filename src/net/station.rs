@@ -1,0 +1,320 @@
+//! All that makes a live broadcast: its files, its engine, its tracker and its pages, on one port.
+//!
+//! In a folder lie `NAME.tstream` (what viewers open), `NAME.sauth` (the private key, for the owner's eyes only),
+//! `NAME.restart` (the next piece's number) and `NAME` (the ring of pieces). A broadcast that was made before is
+//! taken up again under the same key, so that its viewers go on.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+
+use super::broadcast::Broadcaster;
+use super::pages;
+use super::sequence::{Sequence, SequenceError};
+use super::session::{self, Handle, OpenError, Options, Place};
+use super::tracker::Tracker;
+use crate::discovery::tracker::{Config, Policy};
+use crate::metainfo::create::CreateError;
+use crate::metainfo::keys::{KeyError, RANDOM, SigningKey};
+use crate::metainfo::text::escape;
+use crate::metainfo::torrent::{MAX_METAINFO, Metainfo, MetainfoError};
+use crate::metainfo::tstream::{self, Auth, Draft};
+
+/// Longest key file that is read.
+const MAX_KEY: u64 = 16 * 1024;
+/// Most connected viewers.
+const MAX_PEERS: usize = 500;
+
+/// What to broadcast, and where.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The broadcast's name, also that of its files.
+    pub name: String,
+    /// Where its files are.
+    pub folder: PathBuf,
+    /// The port of peers, tracker and pages.
+    pub port: u16,
+    /// Address to listen on (`None`: any).
+    pub bind: Option<IpAddr>,
+    /// The host that viewers find us under, as it is written into the `.tstream`.
+    pub host: String,
+    /// Trackers besides our own.
+    pub trackers: Vec<String>,
+    /// Bytes/s.
+    pub bitrate: u64,
+    /// How much of the stream the ring holds.
+    pub duration: Duration,
+    /// How much of it viewers keep.
+    pub window: Duration,
+    /// Bytes.
+    pub piece_length: u32,
+    /// A part-filled piece goes out after this time.
+    pub flush_after: Duration,
+    /// A JPEG.
+    pub thumbnail: Option<Bytes>,
+    /// What to call it.
+    pub title: Option<String>,
+    /// Begin a new broadcast, whatever is there.
+    pub anew: bool,
+    /// Bytes/s up; 0 = no limit.
+    pub max_upload_rate: u64,
+}
+
+/// A broadcast on air.
+pub struct Station {
+    /// The engine.
+    pub handle: Handle,
+    /// Takes the stream.
+    pub broadcaster: Broadcaster,
+    /// Its tracker.
+    pub tracker: Tracker,
+    /// What viewers open.
+    pub tstream: PathBuf,
+    /// It was made before, and is taken up again.
+    pub resumed: bool,
+}
+
+/// Why there is no broadcast. Fit for print.
+#[derive(Debug, thiserror::Error)]
+pub enum StationError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The name cannot be that of a file.
+    #[error("'{0}' cannot be the name of a broadcast: it has to be a file's name, without folders")]
+    Name(String),
+    /// The key file holds none.
+    #[error("{path}: {source}")]
+    Key {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: KeyError,
+    },
+    /// The `.tstream` cannot be read.
+    #[error("{path}: {source}")]
+    Tstream {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: MetainfoError,
+    },
+    /// The `.tstream` is not of this key.
+    #[error(
+        "{tstream} was not made with the key in {key}: put the right one there, or begin a new broadcast"
+    )]
+    OtherKey {
+        /// The broadcast.
+        tstream: String,
+        /// The key's file.
+        key: String,
+    },
+    /// A `.tstream` without its key.
+    #[error("{tstream} is there, but not its key {key}: put it there, or begin a new broadcast")]
+    NoKey {
+        /// The broadcast.
+        tstream: String,
+        /// Where the key should be.
+        key: String,
+    },
+    /// What is to be written makes no broadcast.
+    #[error("the broadcast cannot be made: {0}")]
+    Draft(#[from] CreateError),
+    /// The counter is broken.
+    #[error("{0}")]
+    Sequence(#[from] SequenceError),
+    /// The network cannot be used.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// No thread or no randomness.
+    #[error("the system is out of something: {0}")]
+    System(io::Error),
+}
+
+/// The files of a broadcast.
+#[derive(Clone, Debug)]
+struct Files {
+    tstream: PathBuf,
+    key: PathBuf,
+    restart: PathBuf,
+}
+
+impl Station {
+    /// Goes on air. Has to be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or the port cannot be had.
+    pub fn open(plan: &Plan) -> Result<Self, StationError> {
+        let files = Files::new(plan)?;
+        if plan.anew {
+            files.put_aside()?;
+        }
+        let (metainfo, key, resumed) = files.take_up_or_make(plan)?;
+        let sequence = Sequence::open(&files.restart)?;
+        let metainfo = Arc::new(metainfo);
+        let handle = session::open(Arc::clone(&metainfo), plan.options())?;
+        let policy = Policy::Only([metainfo.info_hash].into());
+        let broadcaster = Broadcaster::start(handle.clone(), key, sequence, plan.flush_after);
+        let broadcaster = broadcaster.map_err(StationError::System)?;
+        let bytes = fs::read(&files.tstream).map_err(|error| failed(&files.tstream, error))?;
+        let pages = pages::of(&handle, bytes.into(), broadcaster.figures());
+        let runtime = tokio::runtime::Handle::current();
+        let tracker = Tracker::beside_peers(&runtime, &handle, Config::default(), policy, pages);
+        Ok(Self { handle, broadcaster, tracker, tstream: files.tstream, resumed })
+    }
+}
+
+impl Plan {
+    fn options(&self) -> Options {
+        Options {
+            place: Place::Folder(self.folder.clone()),
+            trackers: false,
+            peers: Vec::new(),
+            bind_address: self.bind,
+            listen_port: self.port,
+            max_upload_rate: self.max_upload_rate,
+            max_download_rate: 0,
+            max_peers: MAX_PEERS,
+            linger: Duration::ZERO,
+            whole: false,
+            source: true,
+            recheck: false,
+        }
+    }
+
+    fn draft(&self, key: &SigningKey) -> Draft {
+        let pieces = tstream::pieces_for(self.bitrate, self.duration, self.piece_length);
+        let window = tstream::pieces_for(self.bitrate, self.window, self.piece_length);
+        let host = if self.host.contains(':') && !self.host.starts_with('[') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        let ours = format!("http://{host}:{}/announce", self.port);
+        let trackers = std::iter::once(ours).chain(self.trackers.iter().cloned());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Draft {
+            name: self.name.clone(),
+            piece_length: self.piece_length,
+            pieces,
+            key: key.verifying_key(),
+            window: Some(window),
+            trackers: trackers.map(|url| vec![url]).collect(),
+            speed: Some(self.bitrate),
+            title: self.title.clone(),
+            description: None,
+            thumbnail: self.thumbnail.clone(),
+            creation_date: i64::try_from(now.as_secs()).ok(),
+            created_by: Some(concat!("gst-plugin-swarm ", env!("CARGO_PKG_VERSION")).to_owned()),
+        }
+    }
+}
+
+impl Files {
+    fn new(plan: &Plan) -> Result<Self, StationError> {
+        let name = &plan.name;
+        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+            return Err(StationError::Name(escape(name)));
+        }
+        let file = |ending: &str| plan.folder.join(format!("{name}{ending}"));
+        Ok(Self { tstream: file(".tstream"), key: file(".sauth"), restart: file(".restart") })
+    }
+
+    /// Nothing is ever written over: what was there keeps its name with `.old` behind it.
+    fn put_aside(&self) -> Result<(), StationError> {
+        for path in [&self.tstream, &self.key, &self.restart] {
+            if path.exists() {
+                let mut old = path.clone().into_os_string();
+                old.push(".old");
+                fs::rename(path, &old).map_err(|error| failed(path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_up_or_make(&self, plan: &Plan) -> Result<(Metainfo, SigningKey, bool), StationError> {
+        let (there, key) = (self.tstream.exists(), self.key()?);
+        let (tstream, key_file) = (shown(&self.tstream), shown(&self.key));
+        match (there, key) {
+            (true, None) => Err(StationError::NoKey { tstream, key: key_file }),
+            (true, Some(key)) => {
+                let metainfo = self.metainfo()?;
+                let ours = Auth::P256(key.verifying_key());
+                if metainfo.live.as_ref().is_none_or(|live| live.auth != ours) {
+                    return Err(StationError::OtherKey { tstream, key: key_file });
+                }
+                Ok((metainfo, key, true))
+            }
+            (false, key) => {
+                let key = key.map_or_else(|| self.make_key(), Ok)?;
+                let bytes = tstream::encode(&plan.draft(&key))?;
+                fs::write(&self.tstream, bytes).map_err(|error| failed(&self.tstream, error))?;
+                Ok((self.metainfo()?, key, false))
+            }
+        }
+    }
+
+    fn metainfo(&self) -> Result<Metainfo, StationError> {
+        let bytes = read(&self.tstream, MAX_METAINFO as u64)?;
+        Metainfo::parse(&bytes).map_err(|source| StationError::Tstream { path: shown(&self.tstream), source })
+    }
+
+    fn key(&self) -> Result<Option<SigningKey>, StationError> {
+        if !self.key.exists() {
+            return Ok(None);
+        }
+        let text = read(&self.key, MAX_KEY)?;
+        let bad = |source| StationError::Key { path: shown(&self.key), source };
+        let text = String::from_utf8(text).map_err(|_| bad(KeyError::Pem))?;
+        SigningKey::from_pem(&text).map(Some).map_err(bad)
+    }
+
+    fn make_key(&self) -> Result<SigningKey, StationError> {
+        let key = loop {
+            let mut random = [0; RANDOM];
+            let drawn = SysRng.try_fill_bytes(&mut random);
+            drawn.map_err(|error| StationError::System(io::Error::other(error)))?;
+            // One in four billion draws is no key.
+            if let Ok(key) = SigningKey::from_random(&random) {
+                break key;
+            }
+        };
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create_new(true).mode(0o600).open(&self.key);
+        let written = file.and_then(|mut file| {
+            file.write_all(key.to_pem().as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(|error| failed(&self.key, error))?;
+        Ok(key)
+    }
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, StationError> {
+    let length = fs::metadata(path).map_err(|error| failed(path, error))?.len();
+    if length > most {
+        return Err(failed(path, io::Error::other(format!("{length} bytes are too many"))));
+    }
+    fs::read(path).map_err(|error| failed(path, error))
+}
+
+fn failed(path: &Path, source: io::Error) -> StationError {
+    StationError::Io { path: shown(path), source }
+}
+
+fn shown(path: &Path) -> String {
+    escape(&path.to_string_lossy())
+}

@@ -1,0 +1,81 @@
+//! How a piece is told to be right: by its hash, or by the signature in it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha1::{Digest as _, Sha1};
+
+use crate::metainfo::geometry::PieceIndex;
+use crate::metainfo::keys::VerifyingKey;
+use crate::metainfo::torrent::Metainfo;
+use crate::metainfo::tstream::Auth;
+use crate::stream::live_headers::{Headers, VerifiedHeaders};
+use crate::stream::live_piece::{PieceError, Stamp, VerifiedStamp, check_piece};
+
+/// Looks at pieces of one torrent.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    metainfo: Arc<Metainfo>,
+    /// Of a live broadcast.
+    key: Option<VerifyingKey>,
+}
+
+/// Why a piece is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("its hash is wrong")]
+    Hash,
+    #[error("{0}")]
+    Live(#[from] PieceError),
+    #[error("it is piece {0}")]
+    OtherPiece(u32),
+}
+
+impl Verifier {
+    pub(super) fn new(metainfo: Arc<Metainfo>) -> Self {
+        let key = metainfo.live.as_ref().and_then(|live| match &live.auth {
+            Auth::P256(key) => Some(*key),
+            _ => None,
+        });
+        Self { metainfo, key }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.metainfo.live.is_some()
+    }
+
+    /// Looks at a piece's blocks, in order; gives the stamp of a live one.
+    pub(super) fn check(
+        &self,
+        piece: PieceIndex,
+        blocks: &[Bytes],
+    ) -> Result<Option<VerifiedStamp>, Refusal> {
+        let Some(key) = &self.key else {
+            return if hash(blocks) == self.metainfo.piece_hash(piece) {
+                Ok(None)
+            } else {
+                Err(Refusal::Hash)
+            };
+        };
+        let piece_length = self.metainfo.geometry.piece_length();
+        let stamp = check_piece(blocks, piece_length, self.metainfo.info_hash, key)?;
+        if stamp.seq == piece.number() { Ok(Some(stamp)) } else { Err(Refusal::OtherPiece(stamp.seq)) }
+    }
+
+    /// `None` when the source has not signed it.
+    pub(super) fn check_stamp(&self, stamp: Stamp) -> Option<VerifiedStamp> {
+        stamp.verify(self.metainfo.info_hash, self.key.as_ref()?).ok()
+    }
+
+    /// `None` when the source has not signed them.
+    pub(super) fn check_headers(&self, headers: Headers) -> Option<VerifiedHeaders> {
+        headers.verify(self.metainfo.info_hash, self.key.as_ref()?).ok()
+    }
+}
+
+/// SHA-1 over blocks in order.
+fn hash(blocks: &[Bytes]) -> [u8; 20] {
+    let mut sha1 = Sha1::new();
+    blocks.iter().for_each(|block| sha1.update(block));
+    sha1.finalize().into()
+}
