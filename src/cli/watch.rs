@@ -19,6 +19,7 @@ use crate::metainfo::text::escape;
 use crate::metainfo::torrent::Metainfo;
 use crate::net::session::{Handle, LiveReader, Place};
 use crate::stream::hole::StallPolicy;
+use crate::stream::playback::Viewing;
 use crate::swarm::event::PlaybackStats;
 
 /// How often status and `--json` are renewed.
@@ -40,7 +41,8 @@ impl Watch<'_> {
         let out = self.out()?;
         let name = escape(&metainfo.name);
         let mut engine = engine::open(metainfo, self.net.options(place, false))?;
-        let reader = engine.handle.live_reader(self.buffer, StallPolicy::Auto, Box::new(|_| {}));
+        let viewing = Viewing { buffer: self.buffer, policy: StallPolicy::Auto, max_lag: None };
+        let reader = engine.handle.live_reader(viewing, Box::new(|_| {}));
         let reader = Arc::new(reader);
         let pump = Arc::clone(&reader);
         let first = std::sync::atomic::AtomicBool::new(true);

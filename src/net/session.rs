@@ -22,7 +22,7 @@ use super::workers::Workers;
 use crate::metainfo::torrent::Metainfo;
 use crate::store::StoreError;
 pub use crate::store::place::Place;
-use crate::stream::hole::StallPolicy;
+use crate::stream::playback::Viewing;
 use crate::swarm::ReaderInput;
 use crate::swarm::event::{ReaderId, Stats};
 use crate::wire::ids::InfoHash;
@@ -306,16 +306,15 @@ impl Handle {
         Reader::new(self.clone(), id, range)
     }
 
-    /// A viewer of a live broadcast, `buffer` behind its live point. `notify` as for [`Handle::reader`].
+    /// A viewer of a live broadcast. `notify` as for [`Handle::reader`].
     pub fn live_reader(
         &self,
-        buffer: Duration,
-        policy: StallPolicy,
+        viewing: Viewing,
         notify: Box<dyn Fn(ReaderNotice) + Send + Sync>,
     ) -> LiveReader {
         let id = ReaderId(self.shared.readers.fetch_add(1, Ordering::Relaxed));
         self.control(Control::Listen { reader: id, notify: Notify::from(notify) });
-        self.control(Control::Reader { reader: id, input: ReaderInput::Watch { buffer, policy } });
+        self.control(Control::Reader { reader: id, input: ReaderInput::Watch(viewing) });
         LiveReader::new(self.clone(), id)
     }
 

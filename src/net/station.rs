@@ -181,7 +181,7 @@ impl Plan {
     fn options(&self) -> Options {
         Options {
             place: Place::Folder(self.folder.clone()),
-            trackers: false,
+            trackers: true,
             peers: Vec::new(),
             bind_address: self.bind,
             listen_port: self.port,

@@ -76,10 +76,21 @@ pub enum Told {
     Drop,
 }
 
+/// How a live broadcast is watched.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Viewing {
+    /// How far behind the live point to begin, and how much media the buffer is to hold.
+    pub buffer: Duration,
+    /// What happens at holes.
+    pub policy: StallPolicy,
+    /// Who lags more than this goes on nearer to the live point.
+    pub max_lag: Option<Duration>,
+}
+
 /// A viewer of a live broadcast.
 #[derive(Copy, Clone, Debug)]
 struct Live {
-    policy: StallPolicy,
+    viewing: Viewing,
     hooked_in: bool,
 }
 
@@ -174,10 +185,17 @@ impl Playback {
         }
     }
 
-    /// A viewer of a live broadcast, not hooked in yet. `buffer`: how far behind the live point it starts.
-    pub fn live(now: Instant, buffer: Duration, policy: StallPolicy) -> Self {
-        let live = Some(Live { policy, hooked_in: false });
-        Self { live, ..Self::new(now, 0..u64::MAX, None, buffer) }
+    /// A viewer of a live broadcast, not hooked in yet.
+    pub fn live(now: Instant, viewing: Viewing) -> Self {
+        let live = Some(Live { viewing, hooked_in: false });
+        Self { live, ..Self::new(now, 0..u64::MAX, None, viewing.buffer) }
+    }
+
+    /// Whether a live viewer that lags so much is to go on nearer to the live point.
+    pub fn lags_too_much(&self, lag: Duration) -> bool {
+        let most = self.live.and_then(|live| live.viewing.max_lag);
+        // Nearer than its buffer it would only lag again.
+        most.is_some_and(|most| lag > most.max(self.start_buffer * 2))
     }
 
     /// A live viewer goes on from this byte.
@@ -388,7 +406,7 @@ impl Playback {
     /// Whether a live viewer gives up what it waits for.
     fn drops(&self, supply: Supply) -> bool {
         let behind = self.bitrate.time_of(supply.behind).unwrap_or_default();
-        let missing = self.live.map(|live| at_hole(live.policy, behind, self.start_buffer));
+        let missing = self.live.map(|live| at_hole(live.viewing.policy, behind, self.start_buffer));
         // Where nothing is there behind it, there is nothing to go on with.
         missing == Some(Missing::Drop) && supply.behind > 0
     }

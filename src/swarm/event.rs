@@ -149,6 +149,8 @@ pub struct LiveStats {
     pub window: u32,
     /// Bytes/s of media.
     pub bitrate: u64,
+    /// Media time of a piece.
+    pub piece_time: Duration,
     /// Stamps that the source had not signed.
     pub bad_stamps: u64,
 }

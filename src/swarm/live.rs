@@ -449,6 +449,12 @@ impl Torrent {
         if playback.playhead() / piece_length < u64::from(oldest) {
             return true;
         }
+        let lag = live
+            .newest
+            .map_or(0, |newest| newest.saturating_sub(u32::try_from(at / piece_length).unwrap_or(u32::MAX)));
+        if playback.lags_too_much(live.rate.time_of(lag)) {
+            return true;
+        }
         // Who waits at the live point because the source makes nothing is where it belongs.
         let behind = at / piece_length + 1 < u64::from(self.pieces.exist().end);
         if !playback.is_waiting() || !behind {
@@ -484,6 +490,7 @@ impl Torrent {
             newest_time: live.held.as_ref().map(|stamp| stamp.time.micros()),
             window: u32::try_from(self.pieces.exist().len()).unwrap_or(u32::MAX),
             bitrate: live.rate.bytes_per_second().get(),
+            piece_time: live.rate.piece_time(),
             bad_stamps: self.counters.bad_stamps,
         })
     }

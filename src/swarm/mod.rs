@@ -21,9 +21,9 @@ use bytes::Bytes;
 
 use crate::metainfo::geometry::{Block, PieceIndex};
 use crate::rate::ByteRate;
-use crate::stream::hole::StallPolicy;
 use crate::stream::live_headers::{Headers, VerifiedHeaders};
 use crate::stream::live_piece::{Stamp, VerifiedStamp};
+use crate::stream::playback::Viewing;
 use crate::time::Instant;
 use crate::wire::handshake::Hello;
 use crate::wire::message::Message;
@@ -225,12 +225,7 @@ pub enum ReaderInput {
         start_buffer: Duration,
     },
     /// It begins to watch a live broadcast.
-    Watch {
-        /// How far behind the live point.
-        buffer: Duration,
-        /// What happens at holes.
-        policy: StallPolicy,
-    },
+    Watch(Viewing),
     /// It reads these bytes now, and waits for them if they are not there.
     Read(Range<u64>),
     /// It will jump to these bytes soon, in this order.

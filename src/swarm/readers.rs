@@ -41,8 +41,8 @@ impl Torrent {
                 self.review_interest(now);
                 self.dial_now = true;
             }
-            ReaderInput::Watch { buffer, policy } if self.readers.len() < MAX_READERS => {
-                self.readers.insert(id, Playback::live(now, buffer, policy));
+            ReaderInput::Watch(viewing) if self.readers.len() < MAX_READERS => {
+                self.readers.insert(id, Playback::live(now, viewing));
                 self.hook_in_all(now);
                 self.review_interest(now);
                 self.dial_now = true;
@@ -54,7 +54,7 @@ impl Torrent {
             }
             ReaderInput::Read(range) => self.on_read(now, id, range),
             ReaderInput::Expects(places) => self.on_expects(now, id, places),
-            ReaderInput::Open { .. } | ReaderInput::Watch { .. } => {}
+            ReaderInput::Open { .. } | ReaderInput::Watch(_) => {}
             ReaderInput::Flushed => self.with_reader(id, |r| r.flush(now)),
             ReaderInput::Playing(playing) => self.with_reader(id, |r| r.set_playing(now, playing)),
             ReaderInput::Clock(media) => self.with_reader(id, |r| r.shown(now, media)),

@@ -86,6 +86,13 @@ impl SwarmSrc {
         Running::start(&self.obj(), &loaded, options, &settings).map(Arc::new)
     }
 
+    /// A live source is one before it is started.
+    fn set_up_live(&self) {
+        let live = self.settings().is_live && self.is_live();
+        self.obj().set_live(live);
+        self.obj().set_format(if live { gst::Format::Time } else { gst::Format::Bytes });
+    }
+
     fn is_live(&self) -> bool {
         self.loaded().is_some_and(|loaded| loaded.is_live())
     }
@@ -97,7 +104,11 @@ impl SwarmSrc {
             // Without a bus nobody wants to know.
             let _ = self.obj().post_message(qos.src(&*self.obj()).build());
         }
-        Ok(read::live_buffer(piece))
+        let time =
+            self.obj().is_live().then(|| running.time_of(piece.time, self.obj().current_running_time()));
+        let mut buffer = read::live_buffer(piece);
+        buffer.make_mut().set_pts(time.flatten());
+        Ok(buffer)
     }
 
     fn flow_error(&self, error: &ReadError) -> gst::FlowError {
@@ -183,6 +194,9 @@ impl ElementImpl for SwarmSrc {
         &self,
         change: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if change == gst::StateChange::NullToReady || change == gst::StateChange::ReadyToPaused {
+            self.set_up_live();
+        }
         let success = self.parent_change_state(change)?;
         let playing = match change {
             gst::StateChange::PausedToPlaying => true,
@@ -267,6 +281,11 @@ impl BaseSrcImpl for SwarmSrc {
         match query.view_mut() {
             gst::QueryViewMut::Scheduling(query) => {
                 queries::scheduling(query, self.is_live());
+                true
+            }
+            gst::QueryViewMut::Latency(query) if self.obj().is_live() => {
+                // What is given was captured earlier than its time stamp says, by the buffer's length.
+                query.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
                 true
             }
             // Anything else than no answer is taken for an immense length (tsdemux 1.22).

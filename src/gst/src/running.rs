@@ -4,9 +4,9 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -19,6 +19,7 @@ use crate::net::session::{
     self, Handle, LivePiece, LiveReader, OpenError, Options, ReadError, Reader, Trouble,
 };
 use crate::rate::ByteRate;
+use crate::stream::live_piece::CaptureTime;
 use crate::swarm::event::{PlaybackStats, Stats};
 
 /// A started element.
@@ -31,6 +32,8 @@ pub(super) struct Running {
     position: AtomicU64,
     /// Pieces of a broadcast that were skipped, as far as the application was told.
     dropped: AtomicU64,
+    /// When the first piece of a live source was captured, and the running time at which it was given.
+    first: Mutex<Option<(CaptureTime, gst::ClockTime)>>,
     tags: gst::TagList,
     tags_are_due: AtomicBool,
 }
@@ -62,6 +65,13 @@ impl AnyReader {
         match self {
             Self::Film(reader) => reader.clock(running_time),
             Self::Live(reader) => reader.clock(running_time),
+        }
+    }
+
+    fn position(&self) -> Option<(u32, CaptureTime)> {
+        match self {
+            Self::Film(_) => None,
+            Self::Live(reader) => reader.position(),
         }
     }
 
@@ -98,11 +108,15 @@ impl Running {
         let handle = session::open(loaded.metainfo.clone(), options).map_err(|e| open_failed(&e))?;
         let board = Arc::new(Board::new());
         let notified = board.clone();
-        let notify = Box::new(move |notice| notified.set_level(Level::from(notice)));
-        let buffer_time = settings.buffer_time(loaded.is_live());
+        let silent = loaded.is_live() && settings.is_live;
+        let notify = Box::new(move |notice| {
+            if !silent {
+                notified.set_level(Level::from(notice));
+            }
+        });
         let reader = match loaded.is_live() {
-            true => AnyReader::Live(handle.live_reader(buffer_time, settings.stall_policy(), notify)),
-            false => AnyReader::Film(handle.reader(loaded.file, buffer_time, notify)),
+            true => AnyReader::Live(handle.live_reader(settings.viewing(), notify)),
+            false => AnyReader::Film(handle.reader(loaded.file, settings.buffer_time(false), notify)),
         };
         messenger::start(element, board.clone(), handle.clone())
             .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("cannot start a thread: {e}")))?;
@@ -113,6 +127,7 @@ impl Running {
             file: loaded.metainfo.layout.files[loaded.file].range.clone(),
             position: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            first: Mutex::default(),
             tags: messages::tags(&loaded.metainfo, loaded.file),
             tags_are_due: AtomicBool::new(true),
         })
@@ -145,6 +160,19 @@ impl Running {
             _ => {}
         }
         piece
+    }
+
+    /// The running time at which something is to be shown that was captured then: the first piece now, the others
+    /// as much later as they were captured.
+    pub(super) fn time_of(
+        &self,
+        captured: CaptureTime,
+        now: Option<gst::ClockTime>,
+    ) -> Option<gst::ClockTime> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, shown) = *first.get_or_insert((captured, now?));
+        let later = gst::ClockTime::from_useconds(captured.micros().saturating_sub(start.micros()));
+        Some(shown + later)
     }
 
     /// The QOS message that is due when pieces were skipped in front of this one.
@@ -229,7 +257,7 @@ impl Running {
     /// Figures for the property `stats`.
     pub(super) fn stats(&self) -> gst::Structure {
         let stats = self.handle.stats();
-        structure(stats.state.as_str(), &stats, &self.reader.stats())
+        structure(stats.state.as_str(), &stats, &self.reader.stats(), self.reader.position())
     }
 }
 
@@ -253,12 +281,21 @@ fn total(slices: &[Bytes]) -> u64 {
 
 /// The figures of an element that does nothing.
 pub(in crate::gst) fn idle_stats() -> gst::Structure {
-    structure("stopped", &Stats::default(), &PlaybackStats::default())
+    structure("stopped", &Stats::default(), &PlaybackStats::default(), None)
 }
 
 /// The figures as `application/x-swarm-stats`; times in ns, `GST_CLOCK_TIME_NONE` where not known.
-fn structure(state: &str, stats: &Stats, playback: &PlaybackStats) -> gst::Structure {
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+fn structure(
+    state: &str,
+    stats: &Stats,
+    playback: &PlaybackStats,
+    position: Option<(u32, CaptureTime)>,
+) -> gst::Structure {
+    let live = stats.live.unwrap_or_default();
+    let of_position = |value: &dyn Fn(u32, CaptureTime) -> Duration| {
+        position.map_or(u64::MAX, |(number, time)| nanos_of(value(number, time)))
+    };
+    let nanos = nanos_of;
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     gst::Structure::builder("application/x-swarm-stats")
         .field("state", state)
@@ -280,7 +317,26 @@ fn structure(state: &str, stats: &Stats, playback: &PlaybackStats) -> gst::Struc
         .field("stalls", playback.stalls)
         .field("stall-time", nanos(playback.stall_time))
         .field("start-up-time", playback.start_up.map_or(u64::MAX, nanos))
+        .field("position", position.map_or(u64::MAX, |(number, _)| number.into()))
+        .field(
+            "delay",
+            of_position(&|_, captured| unix_time().saturating_sub(Duration::from_micros(captured.micros()))),
+        )
+        .field("lag", of_position(&|number, _| live.piece_time * live.newest.saturating_sub(number)))
+        .field("window", nanos(live.piece_time * live.window))
+        .field("dropped", playback.dropped)
+        .field("rehook-ins", playback.rehooked)
+        .field("bad-signatures", live.bad_stamps)
         .build()
+}
+
+fn nanos_of(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// By this machine's clock, since the Unix epoch.
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A failed read for the bus.
@@ -347,6 +403,6 @@ mod tests {
         let structure = idle_stats();
         assert_eq!(structure.get("state"), Ok("stopped"));
         assert_eq!(structure.get("buffer-time"), Ok(u64::MAX));
-        assert_eq!(structure.n_fields(), 19);
+        assert_eq!(structure.n_fields(), 26);
     }
 }

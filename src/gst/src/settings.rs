@@ -11,6 +11,7 @@ use super::policy::StallPolicy;
 use crate::gst::uri::{self, Target, UriError};
 use crate::net::session::{Options, Place};
 use crate::stream::hole;
+use crate::stream::playback::Viewing;
 
 const DEFAULT_MAX_PEERS: u32 = 80;
 /// Most connections of one torrent.
@@ -44,6 +45,9 @@ pub(crate) struct Settings {
     /// `None`: as the stream needs it.
     buffer_time: Option<u64>,
     stall_policy: StallPolicy,
+    /// `None`: never catch up.
+    max_lag: Option<u64>,
+    pub is_live: bool,
     linger: u64,
 }
 
@@ -76,6 +80,8 @@ impl Default for Settings {
             cache_size: DEFAULT_CACHE_SIZE,
             buffer_time: None,
             stall_policy: StallPolicy::Auto,
+            max_lag: None,
+            is_live: false,
             linger: nanos(DEFAULT_LINGER),
         }
     }
@@ -111,9 +117,14 @@ impl Settings {
         self.buffer_time.map_or(default, Duration::from_nanos)
     }
 
-    /// What happens where a piece of a broadcast did not come in time.
-    pub(crate) fn stall_policy(&self) -> hole::StallPolicy {
-        self.stall_policy.into()
+    /// How a broadcast is watched.
+    pub(crate) fn viewing(&self) -> Viewing {
+        Viewing {
+            buffer: self.buffer_time(true),
+            // A live pipeline cannot be paused to wait for data.
+            policy: if self.is_live { hole::StallPolicy::Drop } else { self.stall_policy.into() },
+            max_lag: self.max_lag.map(Duration::from_nanos),
+        }
     }
 
     /// Limits of the rates up and down, bytes/s.
@@ -172,6 +183,8 @@ impl Settings {
             "cache-size" => self.cache_size.to_value(),
             "buffer-time" => self.buffer_time.unwrap_or(AUTOMATIC).to_value(),
             "stall-policy" => self.stall_policy.to_value(),
+            "max-lag" => self.max_lag.unwrap_or(AUTOMATIC).to_value(),
+            "is-live" => self.is_live.to_value(),
             "linger" => self.linger.to_value(),
             _ => return None,
         })
@@ -194,6 +207,8 @@ impl Settings {
             "cache-size" => self.cache_size = of(value),
             "buffer-time" => self.buffer_time = Some(of(value)).filter(|time| *time != AUTOMATIC),
             "stall-policy" => self.stall_policy = of(value),
+            "max-lag" => self.max_lag = Some(of(value)).filter(|time| *time != AUTOMATIC),
+            "is-live" => self.is_live = of(value),
             "linger" => self.linger = of(value),
             _ => unreachable!("GObject knows no writable property {name}"),
         }
@@ -339,6 +354,24 @@ fn time_specs() -> Vec<glib::ParamSpec> {
             )
             .mutable_ready()
             .build(),
+        glib::ParamSpecUInt64::builder("max-lag")
+            .nick("Largest lag")
+            .blurb(
+                "Nanoseconds that playback of a live broadcast may lag behind its newest piece; beyond it goes on \
+                 nearer to the live point. The default, GST_CLOCK_TIME_NONE, keeps whatever lag stalls have gained",
+            )
+            .default_value(AUTOMATIC)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("is-live")
+            .nick("Is a live source")
+            .blurb(
+                "Treat a live broadcast as a live source: buffers have time stamps, there are no BUFFERING \
+                 messages, and holes are always dropped. Off, it is a buffered stream that can be paused",
+            )
+            .default_value(false)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt64::builder("linger")
             .nick("Linger")
             .blurb(
@@ -370,7 +403,10 @@ fn read_only_specs() -> Vec<glib::ParamSpec> {
             .blurb(
                 "application/x-swarm-stats: state; peers and seeds connected, candidates known, addresses \
                  tried, banned; rates and bitrate in bytes/s; bytes down, up, wasted and verified; hash \
-                 failures; buffer level (bytes, ns), stalls, stall and start-up time (ns; -1 = not known)",
+                 failures; buffer level (bytes, ns), stalls, stall and start-up time (ns; -1 = not known); of a \
+                 live broadcast: position (number of the piece handed out last), delay since it was captured \
+                 (by this machine's clock and the source's), lag behind the newest piece, window (ns), pieces \
+                 dropped, re-hook-ins, bad signatures",
             )
             .read_only()
             .build(),
