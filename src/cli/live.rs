@@ -1,14 +1,12 @@
 //! `swarm live`: cuts a live stream into signed pieces and gives them to its viewers.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::net::{IpAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::ValueEnum;
 use serde::Serialize;
@@ -17,12 +15,13 @@ use tokio::sync::oneshot;
 use super::create::read_thumbnail;
 use super::engine::{PATIENCE, block_on, let_them_finish};
 use super::exit::{AFTER_HELP, Exit};
+use super::input::Input;
 use super::output;
 use super::progress::{Status, harmless, say};
 use super::signals::Interrupt;
-use super::{sink, values};
+use super::values;
 use crate::metainfo::playtime;
-use crate::net::broadcast::BroadcastStats;
+use crate::net::broadcast::{BroadcastStats, Broadcaster};
 use crate::net::station::{Plan, Station};
 use crate::rate::ByteRate;
 use crate::swarm::event::Stats;
@@ -35,8 +34,6 @@ const TICK: Duration = Duration::from_secs(1);
 const MEASURE: Duration = Duration::from_secs(5);
 /// A rate measured on so little media is rounded up, for the variation that is to come.
 const MEASURED_SPARE: (u64, u64) = (11, 10);
-/// Most bytes of one read of the source.
-const READ_MOST: usize = 64 * 1024;
 /// How often a source that has ended is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -51,13 +48,15 @@ enum OnEof {
 
 /// Broadcast a live stream
 ///
-/// Reads an MPEG-TS, Matroska/WebM or Ogg stream, cuts it into signed pieces, and gives them to whoever watches.
+/// Reads an MPEG-TS, Matroska/WebM or Ogg stream (or a file or URL, which becomes MPEG-TS), cuts it into signed pieces, and gives them to whoever watches.
 /// Viewers open NAME.tstream, which lies in --destdir and is also at http://HOST:PORT/NAME.tstream, and pass the
 /// pieces on to each other.
 ///
 ///   ffmpeg -re -i film.mkv -c copy -f mpegts - | swarm live --name cam.ts --source -
 ///   swarm live --name stream.mpegts --source - --port 8764 --duration 1:00:00 --destdir . --thumb t.jpg
 ///   mkfifo cam; swarm live --name cam.ts --source cam --on-eof wait
+///   swarm live --name film.ts --source film.mkv             # in its own time; MPEG-TS, not encoded again
+///   swarm live --name cam.ts --source rtsp://192.0.2.9/1    # anything that GStreamer can open
 ///
 /// In --destdir: NAME.tstream, NAME.sauth (the private key: keep it, and to yourself), NAME.restart (the next
 /// piece's number), and NAME, the ring with the last --duration of the stream. The same command again takes the
@@ -68,9 +67,9 @@ pub(super) struct Args {
     /// Name of the broadcast and of its files
     #[arg(long, value_name = "NAME")]
     name: String,
-    /// Where the stream comes from: `-` for standard input, or a named pipe or device
+    /// Where the stream comes from: `-` for standard input, a named pipe, a file, or a URL
     #[arg(long, value_name = "SOURCE", default_value = "-")]
-    source: PathBuf,
+    source: String,
     /// Port for viewers, tracker and status page
     #[arg(long, value_name = "P", default_value_t = PORT)]
     port: u16,
@@ -240,71 +239,50 @@ impl Report {
 
 /// A source that is open, and what was read of it to measure its bitrate.
 struct Begun {
-    input: File,
+    input: Input,
     read: Vec<Bytes>,
     bitrate: u64,
 }
 
 impl Begun {
     /// Waits for the source, and where its bitrate is needed, for its first seconds.
-    fn open(source: &Path, measure: bool) -> anyhow::Result<Self> {
-        let input = open(source)?;
+    fn open(source: &str, measure: bool) -> anyhow::Result<Self> {
+        let mut begun = Self { input: Input::open(source)?, read: Vec::new(), bitrate: 0 };
         if !measure {
-            return Ok(Self { input, read: Vec::new(), bitrate: 0 });
+            return Ok(begun);
         }
         say("measuring the bitrate");
-        let mut begun = Self { input, read: Vec::new(), bitrate: 0 };
-        let mut first = None;
-        let mut total = 0_u64;
-        loop {
-            let bytes = read(&mut begun.input).context("cannot read the source")?;
-            let Some(bytes) = bytes else { break };
-            // What waited in the pipe already says nothing about the rate.
-            let since = *first.get_or_insert_with(Instant::now);
-            total += if since.elapsed().is_zero() { 0 } else { bytes.len() as u64 };
+        let (mut first, mut total) = (None, 0_u64);
+        while let Some(bytes) = begun.input.next()? {
+            // What waited already says nothing about the rate.
+            let since: Instant = *first.get_or_insert_with(Instant::now);
+            total += if begun.read.is_empty() { 0 } else { bytes.len() as u64 };
             begun.read.push(bytes);
             if since.elapsed() >= MEASURE {
                 break;
             }
         }
         let time = first.map_or(Duration::ZERO, |first| first.elapsed());
-        let rate = ByteRate::of(total, time).get();
-        begun.bitrate = rate * MEASURED_SPARE.0 / MEASURED_SPARE.1;
-        if begun.bitrate == 0 {
-            bail!("the source ended before its bitrate could be measured: say it with --bitrate");
-        }
+        begun.bitrate = ByteRate::of(total, time).get() * MEASURED_SPARE.0 / MEASURED_SPARE.1;
+        ensure!(
+            begun.bitrate > 0,
+            "the source ended before its bitrate could be measured: say it with --bitrate"
+        );
         Ok(begun)
     }
 
     /// Feeds the broadcast from a thread of its own; the answer comes when the source has ended for good.
     fn feed(
         self,
-        broadcaster: Arc<crate::net::broadcast::Broadcaster>,
-        source: PathBuf,
+        broadcaster: Arc<Broadcaster>,
+        source: String,
         on_eof: OnEof,
     ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
         let (tell, ended) = oneshot::channel();
-        let Self { mut input, read: first, .. } = self;
-        let thread = thread::Builder::new().name("swarm-input".to_owned());
+        let thread = thread::Builder::new().name("swarm-feed".to_owned());
         let work = move || {
-            first.into_iter().for_each(|bytes| broadcaster.push(bytes));
-            let end = loop {
-                match read(&mut input) {
-                    Ok(Some(bytes)) => broadcaster.push(bytes),
-                    Ok(None) if on_eof == OnEof::Exit => break Ok(()),
-                    Err(error) if on_eof == OnEof::Exit => {
-                        break Err(error).context("cannot read the source");
-                    }
-                    Ok(None) | Err(_) => {
-                        broadcaster.gap();
-                        thread::sleep(RETRY);
-                        match open(&source) {
-                            Ok(again) => input = again,
-                            Err(error) => tracing::warn!(%error, "the source cannot be opened again yet"),
-                        }
-                    }
-                }
-            };
+            self.read.into_iter().for_each(|bytes| broadcaster.push(bytes));
+            let end = feed(self.input, &broadcaster, &source, on_eof);
             drop(broadcaster);
             // Nobody listens any more when the command has ended before us.
             let _ = tell.send(end);
@@ -314,32 +292,30 @@ impl Begun {
     }
 }
 
-fn open(source: &Path) -> anyhow::Result<File> {
-    if source == Path::new("-") {
-        return sink::stdin();
+fn feed(mut input: Input, broadcaster: &Broadcaster, source: &str, on_eof: OnEof) -> anyhow::Result<()> {
+    loop {
+        match (input.next(), on_eof) {
+            (Ok(Some(bytes)), _) => broadcaster.push(bytes),
+            (Ok(None), OnEof::Exit) => return Ok(()),
+            (Err(error), OnEof::Exit) => return Err(error),
+            (ended, OnEof::Wait) => {
+                if let Err(error) = ended {
+                    tracing::warn!(error = format!("{error:#}"), "the source is opened again");
+                }
+                broadcaster.gap();
+                input = open_again(source);
+            }
+        }
     }
-    let shown = source.display();
-    let metadata = source.metadata().with_context(|| format!("cannot read the source {shown}"))?;
-    ensure!(
-        !metadata.is_file(),
-        "{shown} is a file, and would go out as fast as it can be read: pace it, for example with \
-         `ffmpeg -re -i {shown} -c copy -f mpegts - | swarm live --source - ...`"
-    );
-    File::open(source).with_context(|| format!("cannot read the source {shown}"))
 }
 
-/// `None` at the end.
-fn read(input: &mut File) -> io::Result<Option<Bytes>> {
-    let mut buffer = vec![0; READ_MOST];
+/// Tries until the source is there again.
+fn open_again(source: &str) -> Input {
     loop {
-        match input.read(&mut buffer) {
-            Ok(0) => return Ok(None),
-            Ok(length) => {
-                buffer.truncate(length);
-                return Ok(Some(buffer.into()));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        thread::sleep(RETRY);
+        match Input::open(source) {
+            Ok(input) => return input,
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "the source cannot be opened yet"),
         }
     }
 }

@@ -15,6 +15,7 @@ mod get;
 mod goal;
 mod guard;
 mod hashing;
+mod input;
 mod library;
 mod live;
 mod media;
