@@ -10,6 +10,7 @@ pub mod commands;
 pub mod crowd;
 pub mod files;
 pub mod film;
+pub mod filter;
 pub mod line;
 pub mod media;
 pub mod mount;
