@@ -6,8 +6,10 @@
 #![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they wait by the clock")]
 
 pub mod attacks;
+pub mod broadcast;
 pub mod commands;
 pub mod crowd;
+pub mod feed;
 pub mod files;
 pub mod film;
 pub mod filter;
@@ -21,6 +23,7 @@ pub mod process;
 pub mod stranger;
 pub mod subject;
 pub mod torrents;
+pub mod transport;
 pub mod viewer;
 pub mod wait;
 pub mod wire_seed;

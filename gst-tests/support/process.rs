@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -69,6 +69,11 @@ impl Running {
     pub fn tell(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().expect("standard input is still open");
         writeln!(stdin, "{line}").unwrap_or_else(|e| panic!("{} does not listen: {e}", self.name));
+    }
+
+    /// Its standard input, to be fed from another thread; it can be had once.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("standard input was not taken yet")
     }
 
     /// Waits until its log contains `text`.
