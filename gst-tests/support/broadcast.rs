@@ -138,7 +138,14 @@ impl Watcher {
         let folder = files::folder(scratch, name);
         let out = folder.join("stream");
         let mut command = commands::swarm(&Network::Loopback, &folder);
-        command.arg("get").arg(tstream).arg("--dir").arg(&folder).arg("-o").arg(&out).args(["--json", "--force"]);
+        command
+            .arg("get")
+            .arg(tstream)
+            .arg("--dir")
+            .arg(&folder)
+            .arg("-o")
+            .arg(&out)
+            .args(["--json", "--force"]);
         command.args(["--bind", &ip.to_string(), "--port", &at.port().to_string()]);
         if !peers.is_empty() {
             let peers: Vec<_> = peers.iter().map(ToString::to_string).collect();
@@ -227,7 +234,11 @@ fn last_figures(process: &Running) -> Value {
 pub fn all_figures(process: &Running) -> Vec<Value> {
     let log = process.log();
     let whole = log.rsplit_once('\n').map_or("", |(lines, _)| lines);
-    whole.lines().filter(|line| line.starts_with('{')).filter_map(|line| serde_json::from_str(line).ok()).collect()
+    whole
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 fn until(process: &Running, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -242,7 +253,8 @@ pub fn delays(viewers: &[&Watcher], feed: &Feed, time: Duration) -> Vec<Vec<Dura
         viewer.until_given(8 * PACKET as u64);
         runs(&viewer.given()[..8 * PACKET])[0].start
     };
-    let mut seen: Vec<_> = viewers.iter().map(|viewer| (first(viewer), viewer.length(), Vec::new())).collect();
+    let mut seen: Vec<_> =
+        viewers.iter().map(|viewer| (first(viewer), viewer.length(), Vec::new())).collect();
     let begun = Instant::now();
     while begun.elapsed() < time {
         for (viewer, (first, length, delays)) in viewers.iter().zip(&mut seen) {

@@ -31,7 +31,8 @@ struct Shared {
 impl Feed {
     /// Writes from packet `from` on, so many packets a second; from where it stopped with the next one.
     pub fn start(mut to: impl Write + Send + 'static, from: u64, packets_per_second: u64) -> Self {
-        let shared = Shared { stop: AtomicBool::new(false), next: AtomicU64::new(from), written: Mutex::default() };
+        let shared =
+            Shared { stop: AtomicBool::new(false), next: AtomicU64::new(from), written: Mutex::default() };
         let shared = Arc::new(shared);
         let theirs = Arc::clone(&shared);
         let thread = thread::spawn(move || {
@@ -58,7 +59,12 @@ impl Feed {
     /// Waits until so many packets more have been written.
     pub fn until_more(&self, packets: u64) {
         let end = self.next() + packets;
-        wait::until("the feed to go on", PATIENCE, || self.next() >= end, || format!("{} of {end}", self.next()));
+        wait::until(
+            "the feed to go on",
+            PATIENCE,
+            || self.next() >= end,
+            || format!("{} of {end}", self.next()),
+        );
     }
 
     /// Since when all packets before this one have been written.

@@ -52,7 +52,12 @@ pub fn runs(bytes: &[u8]) -> Vec<Range<u64>> {
         } else if let Some(number) = begins(&given[at - 1..]) {
             runs.push(number..number + 1);
         } else {
-            assert!(is_headers(&given[at - 1..]), "packet {} of {} is none of the stream's", at - 1, given.len());
+            assert!(
+                is_headers(&given[at - 1..]),
+                "packet {} of {} is none of the stream's",
+                at - 1,
+                given.len()
+            );
             at += 1;
         }
     }

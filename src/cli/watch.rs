@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -17,7 +18,7 @@ use super::signals::Interrupt;
 use super::sink::{self, End};
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::Metainfo;
-use crate::net::session::{Handle, LiveReader, Place};
+use crate::net::session::{Handle, LiveReader, Place, ReaderNotice};
 use crate::stream::hole::StallPolicy;
 use crate::stream::playback::Viewing;
 use crate::swarm::event::PlaybackStats;
@@ -41,17 +42,10 @@ impl Watch<'_> {
         let out = self.out()?;
         let name = escape(&metainfo.name);
         let mut engine = engine::open(metainfo, self.net.options(place, false))?;
-        let viewing = Viewing { buffer: self.buffer, policy: StallPolicy::Auto, max_lag: None };
-        let reader = engine.handle.live_reader(viewing, Box::new(|_| {}));
-        let reader = Arc::new(reader);
+        let reader = watched(&engine.handle, self.buffer);
         let pump = Arc::clone(&reader);
-        let first = std::sync::atomic::AtomicBool::new(true);
         let read = move |_| {
             let piece = pump.next()?;
-            if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
-                // A pipe has no clock: the stream is taken to be watched as it comes.
-                pump.set_playing(true);
-            }
             Ok(piece.headers.into_iter().chain(piece.payload).collect())
         };
         let mut ended = sink::start(read, Some(out))?;
@@ -108,6 +102,28 @@ impl Watch<'_> {
             }
         }
     }
+}
+
+/// A reader whose stream is taken to be watched as it comes, since a pipe has no clock: by somebody who pauses while
+/// told to wait.
+fn watched(handle: &Handle, buffer: Duration) -> Arc<LiveReader> {
+    let viewer = Arc::new(OnceLock::<Weak<LiveReader>>::new());
+    let waits = Arc::new(AtomicBool::new(false));
+    let (ear, told) = (Arc::clone(&viewer), Arc::clone(&waits));
+    let notify = move |notice| {
+        let ReaderNotice::Buffering { percent, .. } = notice;
+        told.store(percent < 100, Ordering::SeqCst);
+        if let Some(reader) = ear.get().and_then(Weak::upgrade) {
+            reader.set_playing(percent == 100);
+        }
+    };
+    let reader = Arc::new(
+        handle.live_reader(Viewing { buffer, policy: StallPolicy::Auto, max_lag: None }, Box::new(notify)),
+    );
+    // It is set once only, here.
+    let _ = viewer.set(Arc::downgrade(&reader));
+    reader.set_playing(!waits.load(Ordering::SeqCst));
+    reader
 }
 
 /// One line of `--json`.

@@ -199,6 +199,10 @@ impl Place {
     fn follow(&mut self, order: Move) {
         self.orders = order.count;
         self.dropped = order.dropped;
+        if self.begun && self.next.is_some_and(|next| next >= order.to) {
+            // What it waited for has come meanwhile: nothing is given twice.
+            return;
+        }
         self.next = Some(order.to);
         self.discontinuity |= self.begun;
         if order.enters {

@@ -8,7 +8,7 @@
 //! Stamps are checked by workers ([`Job::CheckStamp`]), one at a time a peer; one that was seen before is not
 //! checked again. A peer with a stamp that the source did not sign is banned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -38,6 +38,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const TELL_PIECES: u32 = LEAST_LEAD / 2;
 /// Stamps remembered, so that the same one is not checked for every peer.
 const KNOWN: usize = 256;
+/// Breaks remembered: pieces that do not go on where the one before ended.
+const BREAKS: usize = 64;
 /// A viewer to whom nothing could be given for so long is hooked in anew.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -80,6 +82,8 @@ pub(super) struct Live {
     /// The newest stamp of a piece that we hold.
     held: Option<VerifiedStamp>,
     known: BTreeMap<u32, VerifiedStamp>,
+    /// Pieces that do not go on where the one before ended.
+    breaks: BTreeSet<u32>,
     headers: Option<VerifiedHeaders>,
     next_tell: Instant,
     /// Something to be told is new.
@@ -99,6 +103,7 @@ impl Live {
             newest: None,
             held: None,
             known: BTreeMap::new(),
+            breaks: BTreeSet::new(),
             headers: None,
             next_tell: now,
             untold: false,
@@ -122,6 +127,9 @@ impl Live {
         self.known.insert(stamp.seq, stamp.clone());
         if self.known.len() > KNOWN {
             self.known.pop_first();
+        }
+        if stamp.flags.discontinuity && self.breaks.insert(stamp.seq) && self.breaks.len() > BREAKS {
+            self.breaks.pop_first();
         }
     }
 
@@ -435,8 +443,26 @@ impl Torrent {
         for id in self.readers.keys().copied().collect::<Vec<_>>() {
             if self.needs_hook_in(now, id) {
                 self.hook_in_one(now, id);
+            } else if let Some(next) = self.behind_unmade(id) {
+                self.go_on_at(id, next, 0);
             }
         }
+    }
+
+    /// Where a viewer goes on that waits for what was never made: a source that comes back skips numbers. That there
+    /// is nothing is taken for true when nobody has any of it, as they all tell in order.
+    fn behind_unmade(&self, id: ReaderId) -> Option<PieceIndex> {
+        let (live, geometry) = (self.live.as_ref()?, self.pieces.geometry());
+        let playback = self.readers.get(&id).filter(|r| r.is_waiting())?;
+        let hole = geometry.piece_at(playback.first_missing())?.number();
+        let next = *live.breaks.range(hole.saturating_add(1)..).next()?;
+        let made = geometry.run(hole..next).any(|piece| self.is_there(piece));
+        geometry.piece(next).filter(|_| !made)
+    }
+
+    /// Whether we or a neighbour have this piece.
+    fn is_there(&self, piece: PieceIndex) -> bool {
+        self.pieces.have().has(piece) || self.peers.values().any(|p| p.has.has(piece))
     }
 
     fn needs_hook_in(&mut self, now: Instant, id: ReaderId) -> bool {
@@ -471,8 +497,10 @@ impl Torrent {
     fn hook_in_one(&mut self, now: Instant, id: ReaderId) {
         let rate = self.live_piece_rate();
         let geometry = *self.pieces.geometry();
+        let forward = self.readers.get(&id).map_or(0, |r| self.forward_of(r));
         let (Some(live), Some(playback)) = (&mut self.live, self.readers.get_mut(&id)) else { return };
-        let Some(number) = live.hook_in.point(playback.buffer_span(), &live.rate) else { return };
+        let Some(point) = live.hook_in.point(playback.buffer_span(), &live.rate) else { return };
+        let number = point.max(forward);
         let Some(piece) = geometry.piece(number) else { return };
         live.stuck.remove(&id);
         rate.into_iter().for_each(|rate| playback.set_media_rate(rate));
@@ -481,6 +509,15 @@ impl Torrent {
         self.review_interest(now);
         self.out.push_back(Output::Event(Event::Moved { reader: id, to: number, why: Moved::HookedIn }));
         self.stale = true;
+    }
+
+    /// The first piece that a viewer may go on with: nothing is given twice, nor waited for again in vain.
+    fn forward_of(&self, playback: &Playback) -> u32 {
+        let geometry = self.pieces.geometry();
+        let hole = geometry.piece_at(playback.first_missing()).filter(|_| playback.is_hooked_in());
+        let Some(next) = hole.map(|hole| hole.number().saturating_add(1)) else { return 0 };
+        let mut behind = geometry.run(next..self.pieces.exist().end);
+        behind.find(|piece| self.is_there(*piece)).map_or(next, PieceIndex::number)
     }
 
     pub(super) fn live_stats(&self) -> Option<LiveStats> {
@@ -498,15 +535,20 @@ impl Torrent {
     /// A viewer gives up what it waits for, and goes on with the next piece that is there.
     pub(super) fn drop_hole(&mut self, id: ReaderId) {
         let geometry = *self.pieces.geometry();
-        let Some(playback) = self.readers.get_mut(&id) else { return };
+        let Some(playback) = self.readers.get(&id) else { return };
         let Some(hole) = geometry.piece_at(playback.first_missing()) else { return };
         let behind = geometry.run(hole.number()..self.pieces.exist().end);
         let Some(next) = behind.filter(|p| *p > hole).find(|p| self.pieces.have().has(*p)) else { return };
         let dropped = u64::from(next.number() - hole.number());
-        playback.skip_to(geometry.piece_range(next).start, dropped);
         tracing::info!(%hole, dropped, "dropped what did not come in time");
-        let why = Moved::Dropped { pieces: dropped };
-        self.out.push_back(Output::Event(Event::Moved { reader: id, to: next.number(), why }));
+        self.go_on_at(id, next, dropped);
+    }
+
+    fn go_on_at(&mut self, id: ReaderId, piece: PieceIndex, dropped: u64) {
+        let start = self.pieces.geometry().piece_range(piece).start;
+        self.with_reader(id, |r| r.skip_to(start, dropped));
+        let (to, why) = (piece.number(), Moved::Dropped { pieces: dropped });
+        self.out.push_back(Output::Event(Event::Moved { reader: id, to, why }));
         self.stale = true;
     }
 
