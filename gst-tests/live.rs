@@ -4,11 +4,13 @@
 mod support;
 
 use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::broadcast::{Plan, Watcher, all_figures, delays};
+use support::broadcast::{PATIENCE, Plan, Watcher, all_figures, delays};
 use support::files::scratch;
 use support::stranger::address;
 use support::transport::runs;
@@ -101,4 +103,99 @@ fn viewers_go_on_by_themselves_when_the_source_was_killed_and_comes_back() {
 fn number_in(path: &Path) -> u64 {
     let text = fs::read_to_string(path).expect("the file is there");
     text.trim().parse().expect("it holds a number")
+}
+
+/// Runs `swarm live` that must not go on air; what it says.
+fn refuses(plan: &Plan, more: &[&str]) -> String {
+    let mut process = plan.launch(more);
+    let status = process.until_ended(PATIENCE);
+    assert_eq!(status.code(), Some(1), "{}", process.story());
+    let log = process.log();
+    assert!(!log.contains("panicked") && !log.contains("on air at"), "{log}");
+    log
+}
+
+/// Goes on air with these options, and off again.
+fn airs(plan: &Plan, more: &[&str]) {
+    let mut process = plan.launch(more);
+    process.until_printed("on air at ", PATIENCE);
+    assert!(process.interrupt().success(), "{}", process.story());
+}
+
+#[test]
+fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
+    let scratch = scratch("files");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 2));
+    let read = |ending: &str| fs::read(plan.file(ending)).unwrap_or_default();
+    airs(&plan, &[]);
+    let mode = plan.file(".sauth").metadata().expect("a key was made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (key, tstream) = (read(".sauth"), read(".tstream"));
+    airs(&plan, &[]);
+    assert_eq!((read(".sauth"), read(".tstream")), (key.clone(), tstream.clone()), "taken up again");
+
+    // Another one of the same name, twice: every key is still there.
+    airs(&plan, &["--new"]);
+    let second = read(".sauth");
+    assert!(second != key && read(".tstream") != tstream);
+    assert_eq!((read(".sauth.old"), read(".tstream.old")), (key.clone(), tstream.clone()));
+    airs(&plan, &["--new"]);
+    let entries = fs::read_dir(&plan.folder).expect("it can be listed");
+    let kept: Vec<_> = entries.map(|e| fs::read(e.expect("an entry").path()).unwrap_or_default()).collect();
+    for old in [&key, &tstream, &second] {
+        assert!(kept.contains(old), "one of the old files is gone");
+    }
+
+    // Whatever is wrong, the file is named and nothing is changed.
+    let (good, restart) = (read(".sauth"), read(".restart"));
+    let spoil = |ending: &str, bytes: Option<&[u8]>, words: &[&str]| {
+        let before = read(ending);
+        match bytes {
+            Some(bytes) => fs::write(plan.file(ending), bytes).expect("it can be written"),
+            None => fs::remove_file(plan.file(ending)).expect("it is there"),
+        }
+        let said = refuses(&plan, &[]);
+        for word in words.iter().copied().chain([plan.file(ending).to_str().expect("UTF-8")]) {
+            assert!(said.contains(word), "`{word}` is missing in\n{said}");
+        }
+        assert_eq!(read(ending), bytes.unwrap_or_default());
+        fs::write(plan.file(ending), before).expect("it can be written");
+    };
+    spoil(".sauth", Some(&key), &["was not made with the key"]);
+    spoil(".sauth", None, &["but not its key"]);
+    spoil(".sauth", Some(b"-----BEGIN PRIVATE KEY-----\n"), &[]);
+    spoil(".sauth", Some(&vec![b'x'; 1 << 20]), &["too many"]);
+    spoil(".restart", Some(b"soon"), &["holds no number"]);
+    spoil(".restart", Some(b"-3"), &["holds no number"]);
+    spoil(".restart", Some(b"99999999999"), &["holds no number"]);
+    spoil(".restart", Some(&vec![b'7'; 100]), &["holds no number"]);
+    spoil(".restart", None, &[]);
+    spoil(".tstream", Some(&tstream[..tstream.len() / 2]), &[]);
+    assert_eq!((read(".sauth"), read(".restart")), (good, restart));
+    airs(&plan, &[]);
+}
+
+#[test]
+fn a_broadcast_on_air_is_not_disturbed_by_another_of_its_name() {
+    let scratch = scratch("twice");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 3));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    source.until("pieces", |f| f["piece"].as_u64() > Some(10));
+    let tstream = fs::read(&source.tstream).expect("it is there");
+    let elsewhere = Plan { at: SocketAddr::new(address(SOURCES, 4), plan.at.port()), ..plan.clone() };
+    let mine = "is on air already";
+    for (plan, more, said) in
+        [(&plan, &["--new"][..], "cannot listen on"), (&elsewhere, &[], mine), (&elsewhere, &["--new"], mine)]
+    {
+        let log = refuses(plan, more);
+        assert!(log.contains(said), "`{said}` is missing in\n{log}");
+    }
+    assert_eq!(fs::read(&source.tstream).expect("it is there"), tstream);
+    let watcher =
+        Watcher::start("viewer", scratch.path(), &plan.tstream(), address(SOURCES, 5), &[source.at], &[]);
+    watcher.until_given(plan.rate / 2);
+    assert_eq!(runs(&watcher.given()).len(), 1);
+    drop(feed);
+    source.until_over();
 }

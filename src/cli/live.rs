@@ -188,6 +188,9 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
         if args.json {
             output::json(&Report::new(&made, &stats))?;
         }
+        if let Some(why) = handle.failure() {
+            bail!("{why}");
+        }
         ensure!(!made.failed, "no more pieces can be made (see above)");
         tokio::select! {
             ended = &mut fed => break ended.context("the thread that reads the source panicked")?.map(|()| Exit::Done),

@@ -18,6 +18,8 @@ pub struct Sequence {
     path: PathBuf,
     next: u32,
     reserved: u32,
+    /// Two that number their pieces alike would spoil the broadcast: as long as this is locked there is one.
+    _lock: Option<File>,
 }
 
 /// Why no number can be had.
@@ -39,6 +41,14 @@ pub enum SequenceError {
         /// The file.
         path: String,
     },
+    /// The file is gone.
+    #[error(
+        "{path}: is missing; put a higher number there than any that was used, or begin a new broadcast"
+    )]
+    Missing {
+        /// The file.
+        path: String,
+    },
     /// All numbers were used.
     #[error("{path}: all numbers of this broadcast are used; begin a new one")]
     Over {
@@ -48,13 +58,26 @@ pub enum SequenceError {
 }
 
 impl Sequence {
-    /// Takes the counter up where it was, or at 0 when there is no file.
+    /// Begins at 0, unless there is a counter already.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds something else.
+    /// When the file cannot be made.
+    pub fn begin(path: &Path) -> Result<(), SequenceError> {
+        if path.exists() {
+            return Ok(());
+        }
+        Self { path: path.to_owned(), next: 0, reserved: 0, _lock: None }.save(0)
+    }
+
+    /// Takes the counter up where it was.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is missing, or holds something else.
     pub fn open(path: &Path) -> Result<Self, SequenceError> {
         let next = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(SequenceError::Missing { path: shown(path) });
+            }
             Err(error) => return Err(failed(path, error)),
             Ok(metadata) if metadata.len() > MAX_LENGTH => {
                 return Err(SequenceError::Number { path: shown(path) });
@@ -65,7 +88,13 @@ impl Sequence {
                 number.map_err(|_| SequenceError::Number { path: shown(path) })?
             }
         };
-        Ok(Self { path: path.to_owned(), next, reserved: next })
+        Ok(Self { path: path.to_owned(), next, reserved: next, _lock: None })
+    }
+
+    /// Keeps this lock as long as numbers are used.
+    #[must_use]
+    pub fn locked(self, lock: File) -> Self {
+        Self { _lock: Some(lock), ..self }
     }
 
     /// The number that comes next.
@@ -130,6 +159,8 @@ mod tests {
     fn no_number_comes_twice_whatever_happens() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("x.restart");
+        assert!(matches!(Sequence::open(&path), Err(SequenceError::Missing { .. })));
+        Sequence::begin(&path).unwrap();
         let mut first = Sequence::open(&path).unwrap();
         let mut used: Vec<_> = (0..100).map(|_| first.take().unwrap()).collect();
         assert_eq!(used, (0..100).collect::<Vec<_>>());

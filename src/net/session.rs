@@ -261,6 +261,11 @@ impl Handle {
         self.shared.shelf.stats()
     }
 
+    /// Why its disk refused, if it did; fit for print.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.shelf.failure()
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.listener.addr()

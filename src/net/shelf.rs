@@ -191,6 +191,11 @@ impl Shelf {
         self.lock().failure.is_some()
     }
 
+    /// Why, for users.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.lock().failure.as_ref().map(|failure| failure.message.clone())
+    }
+
     /// What a broadcast's decoder is given first.
     pub(super) fn set_headers(&self, headers: Bytes) {
         self.lock().headers = Some(headers);

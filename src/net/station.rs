@@ -4,7 +4,7 @@
 //! `NAME.restart` (the next piece's number) and `NAME` (the ring of pieces). A broadcast that was made before is
 //! taken up again under the same key, so that its viewers go on.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,7 +17,8 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 use super::broadcast::Broadcaster;
-use super::pages;
+use super::listen::Listener;
+use super::{pages, runtime};
 use super::sequence::{Sequence, SequenceError};
 use super::session::{self, Handle, OpenError, Options, Place};
 use super::tracker::Tracker;
@@ -30,6 +31,8 @@ use crate::metainfo::tstream::{self, Auth, Draft};
 
 /// Longest key file that is read.
 const MAX_KEY: u64 = 16 * 1024;
+/// Most broadcasts of one name that are kept beside the new one.
+const MAX_OLD: usize = 1_000;
 /// Most connected viewers.
 const MAX_PEERS: usize = 500;
 
@@ -130,6 +133,12 @@ pub enum StationError {
         /// Where the key should be.
         key: String,
     },
+    /// Two would use the same numbers.
+    #[error("{path}: this broadcast is on air already, from another process")]
+    OnAir {
+        /// The key's file.
+        path: String,
+    },
     /// What is to be written makes no broadcast.
     #[error("the broadcast cannot be made: {0}")]
     Draft(#[from] CreateError),
@@ -159,11 +168,17 @@ impl Station {
     /// When a file cannot be read or written, or the port cannot be had.
     pub fn open(plan: &Plan) -> Result<Self, StationError> {
         let files = Files::new(plan)?;
+        // Nothing is changed on disk before the port is ours.
+        let listener = Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
+        let listener = listener.map_err(|(addr, source)| OpenError::Listen { addr, source })?;
+        let lock = files.lock()?;
         if plan.anew {
             files.put_aside()?;
         }
-        let (metainfo, key, resumed) = files.take_up_or_make(plan)?;
-        let sequence = Sequence::open(&files.restart)?;
+        let (metainfo, key, resumed) = files.take_up_or_make(plan, listener.addr().port())?;
+        let lock = lock.map_or_else(|| files.lock(), |lock| Ok(Some(lock)))?;
+        let lock = lock.ok_or_else(|| failed(&files.key, io::ErrorKind::NotFound.into()))?;
+        let sequence = Sequence::open(&files.restart)?.locked(lock);
         let metainfo = Arc::new(metainfo);
         let handle = session::open(Arc::clone(&metainfo), plan.options())?;
         let policy = Policy::Only([metainfo.info_hash].into());
@@ -195,7 +210,7 @@ impl Plan {
         }
     }
 
-    fn draft(&self, key: &SigningKey) -> Draft {
+    fn draft(&self, key: &SigningKey, port: u16) -> Draft {
         let pieces = tstream::pieces_for(self.bitrate, self.duration, self.piece_length);
         let window = tstream::pieces_for(self.bitrate, self.window, self.piece_length);
         let host = if self.host.contains(':') && !self.host.starts_with('[') {
@@ -203,7 +218,7 @@ impl Plan {
         } else {
             self.host.clone()
         };
-        let ours = format!("http://{host}:{}/announce", self.port);
+        let ours = format!("http://{host}:{port}/announce");
         let trackers = std::iter::once(ours).chain(self.trackers.iter().cloned());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Draft {
@@ -233,19 +248,35 @@ impl Files {
         Ok(Self { tstream: file(".tstream"), key: file(".sauth"), restart: file(".restart") })
     }
 
-    /// Nothing is ever written over: what was there keeps its name with `.old` behind it.
+    /// Keeps other processes from this broadcast, if it was made already.
+    fn lock(&self) -> Result<Option<File>, StationError> {
+        let file = match File::open(&self.key) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&self.key, error)),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Err(StationError::OnAir { path: shown(&self.key) }),
+            Err(TryLockError::Error(error)) => Err(failed(&self.key, error)),
+        }
+    }
+
+    /// Nothing is ever written over: what was there keeps its name with `.old` behind it, or a number more.
     fn put_aside(&self) -> Result<(), StationError> {
-        for path in [&self.tstream, &self.key, &self.restart] {
-            if path.exists() {
-                let mut old = path.clone().into_os_string();
-                old.push(".old");
-                fs::rename(path, &old).map_err(|error| failed(path, error))?;
-            }
+        let files = [&self.restart, &self.tstream, &self.key];
+        let endings = (1_u32..).map(|n| if n == 1 { ".old".to_owned() } else { format!(".old{n}") });
+        let free = |ending: &String| files.iter().all(|path| !with_ending(path, ending).exists());
+        let Some(ending) = endings.take(MAX_OLD).find(free) else {
+            return Err(failed(&with_ending(&self.key, ".old"), io::ErrorKind::AlreadyExists.into()));
+        };
+        for path in files.into_iter().filter(|path| path.exists()) {
+            fs::rename(path, with_ending(path, &ending)).map_err(|error| failed(path, error))?;
         }
         Ok(())
     }
 
-    fn take_up_or_make(&self, plan: &Plan) -> Result<(Metainfo, SigningKey, bool), StationError> {
+    fn take_up_or_make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, SigningKey, bool), StationError> {
         let (there, key) = (self.tstream.exists(), self.key()?);
         let (tstream, key_file) = (shown(&self.tstream), shown(&self.key));
         match (there, key) {
@@ -260,11 +291,21 @@ impl Files {
             }
             (false, key) => {
                 let key = key.map_or_else(|| self.make_key(), Ok)?;
-                let bytes = tstream::encode(&plan.draft(&key))?;
-                fs::write(&self.tstream, bytes).map_err(|error| failed(&self.tstream, error))?;
+                let bytes = tstream::encode(&plan.draft(&key, port))?;
+                Sequence::begin(&self.restart)?;
+                self.make_tstream(&bytes).map_err(|error| failed(&self.tstream, error))?;
                 Ok((self.metainfo()?, key, false))
             }
         }
+    }
+
+    /// All of it or nothing: a broken one would be in the way at the next start.
+    fn make_tstream(&self, bytes: &[u8]) -> io::Result<()> {
+        let new = with_ending(&self.tstream, ".new");
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.tstream)
     }
 
     fn metainfo(&self) -> Result<Metainfo, StationError> {
@@ -301,6 +342,13 @@ impl Files {
         written.map_err(|error| failed(&self.key, error))?;
         Ok(key)
     }
+}
+
+/// The same name with something behind it.
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(ending);
+    name.into()
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, StationError> {
