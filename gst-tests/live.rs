@@ -10,8 +10,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use support::broadcast::{PATIENCE, Plan, Watcher, all_figures, delays};
-use support::files::scratch;
+use support::feed::{self, Feed};
+use support::files::{self, scratch};
 use support::stranger::address;
 use support::transport::runs;
 
@@ -19,6 +21,8 @@ use support::transport::runs;
 const SOURCES: u8 = 50;
 const CHAIN: u8 = 51;
 const RESTART: u8 = 52;
+const CUT: u8 = 53;
+const STOPPED: u8 = 54;
 /// How long a source stays away.
 const AWAY: Duration = Duration::from_secs(2);
 
@@ -197,5 +201,77 @@ fn a_broadcast_on_air_is_not_disturbed_by_another_of_its_name() {
     watcher.until_given(plan.rate / 2);
     assert_eq!(runs(&watcher.given()).len(), 1);
     drop(feed);
+    source.until_over();
+}
+
+#[test]
+fn viewers_wait_while_the_input_is_cut_and_go_on_when_it_is_back() {
+    let scratch = scratch("cut");
+    let pipe = files::pipe(scratch.path(), "input");
+    let more = ["--source", pipe.to_str().expect("UTF-8"), "--on-eof", "wait"].map(str::to_owned);
+    let plan = Plan { more: more.into(), ..Plan::new(scratch.path(), address(SOURCES, 6)) };
+    let mut process = plan.launch(&[]);
+    let rate = feed::packets_per_second(plan.rate);
+    let input = Feed::start(files::open_pipe(&pipe, PATIENCE), 0, rate);
+    process.until_printed("on air at ", PATIENCE);
+    let viewer = |name, number, upstream| {
+        Watcher::start(name, scratch.path(), &plan.tstream(), address(CUT, number), &[upstream], &[])
+    };
+    let near = viewer("near", 0, plan.at);
+    let far = viewer("far", 1, near.at);
+    far.until_given(plan.rate);
+    let cut = input.stop();
+    [&near, &far].iter().for_each(|viewer| viewer.until_packet(cut - 1));
+    thread::park_timeout(AWAY);
+    let mut viewers = [near, far];
+    viewers.iter_mut().for_each(|viewer| assert!(viewer.process.runs(), "{}", viewer.process.story()));
+
+    let from = cut + 50;
+    let input = Feed::start(files::open_pipe(&pipe, PATIENCE), from, rate);
+    let back = Instant::now();
+    viewers.iter().for_each(|viewer| viewer.until_packet(from));
+    println!("they go on after {:?}", back.elapsed());
+    input.until_more(rate / 2);
+    let end = input.stop();
+    viewers.iter().for_each(|viewer| viewer.until_packet(end - 1));
+    assert!(process.interrupt().success(), "{}", process.story());
+    for viewer in &mut viewers {
+        viewer.until_over();
+        let runs = runs(&viewer.given());
+        assert!(runs.len() == 2 && runs[0].end == cut && runs[1] == (from..end), "{runs:?} of {cut}, {from}..{end}");
+        let figures = viewer.figures();
+        assert!(figures["dropped"] == 0 && figures["rehooked"] == 0, "{figures}");
+    }
+}
+
+#[test]
+fn a_viewer_that_stood_still_for_longer_than_its_window_hooks_in_anew() {
+    let scratch = scratch("stopped");
+    // A window of two seconds.
+    let plan = Plan { seconds: 8, ..Plan::new(scratch.path(), address(SOURCES, 7)) };
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let options = ["--buffer", "1s"];
+    let mut viewer =
+        Watcher::start("viewer", scratch.path(), &source.tstream, address(STOPPED, 0), &[source.at], &options);
+    let mut behind =
+        Watcher::start("behind", scratch.path(), &source.tstream, address(STOPPED, 1), &[viewer.at], &options);
+    behind.until_given(plan.rate * 2);
+    viewer.process.signal(Signal::STOP);
+    feed.until_more(5 * feed::packets_per_second(plan.rate));
+    let meanwhile = feed.next();
+    viewer.process.signal(Signal::CONT);
+    let back = Instant::now();
+    [&viewer, &behind].iter().for_each(|viewer| viewer.until_packet(meanwhile));
+    println!("they are at the live point after {:?}", back.elapsed());
+    feed.until_more(feed::packets_per_second(plan.rate));
+    let end = feed.stop();
+    for viewer in [&mut viewer, &mut behind] {
+        viewer.until_over();
+        let runs = runs(&viewer.given());
+        println!("{}: {runs:?}, {}", viewer.at.ip(), viewer.figures());
+        assert!(runs.len() == 2 && runs[0].end < runs[1].start && runs[1].end == end, "{runs:?} of {end}");
+        assert_eq!(viewer.figure("rehooked"), 1);
+    }
     source.until_over();
 }

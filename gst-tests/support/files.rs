@@ -2,12 +2,17 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
+use rustix::fs::OFlags;
 use sha1::{Digest, Sha1};
 use tempfile::TempDir;
+
+use super::wait;
 
 /// Bytes written or read at once.
 const CHUNK: usize = 1 << 20;
@@ -26,6 +31,23 @@ pub fn folder(within: &Path, name: &str) -> PathBuf {
     let path = within.join(name);
     std::fs::create_dir_all(&path).expect("a folder can be made");
     path
+}
+
+/// Makes a named pipe.
+pub fn pipe(within: &Path, name: &str) -> PathBuf {
+    let path = within.join(name);
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("coreutils are installed");
+    assert!(made.success(), "mkfifo {}: {made}", path.display());
+    path
+}
+
+/// The writing end of a named pipe, once somebody reads from it.
+pub fn open_pipe(path: &Path, limit: Duration) -> File {
+    let open = || File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path).ok();
+    let what = format!("somebody to read from {}", path.display());
+    let pipe = wait::until_some(&what, limit, open, String::new);
+    rustix::fs::fcntl_setfl(&pipe, OFlags::empty()).expect("an open pipe may be changed");
+    pipe
 }
 
 /// Writes `bytes` random bytes that depend on `seed` only.
