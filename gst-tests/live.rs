@@ -1,6 +1,8 @@
 //! Live broadcasts from outside: `swarm live` and `swarm get` in processes of their own, on addresses of their own.
 //! What viewers were given is compared with what the source was, byte by byte.
 
+#![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they wait by the clock")]
+
 mod support;
 
 use std::fs;
@@ -172,7 +174,7 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
     spoil(".restart", Some(b"soon"), &["holds no number"]);
     spoil(".restart", Some(b"-3"), &["holds no number"]);
     spoil(".restart", Some(b"99999999999"), &["holds no number"]);
-    spoil(".restart", Some(&vec![b'7'; 100]), &["holds no number"]);
+    spoil(".restart", Some(&[b'7'; 100]), &["holds no number"]);
     spoil(".restart", None, &[]);
     spoil(".tstream", Some(&tstream[..tstream.len() / 2]), &[]);
     assert_eq!((read(".sauth"), read(".restart")), (good, restart));
@@ -238,7 +240,10 @@ fn viewers_wait_while_the_input_is_cut_and_go_on_when_it_is_back() {
     for viewer in &mut viewers {
         viewer.until_over();
         let runs = runs(&viewer.given());
-        assert!(runs.len() == 2 && runs[0].end == cut && runs[1] == (from..end), "{runs:?} of {cut}, {from}..{end}");
+        assert!(
+            runs.len() == 2 && runs[0].end == cut && runs[1] == (from..end),
+            "{runs:?} of {cut}, {from}..{end}"
+        );
         let figures = viewer.figures();
         assert!(figures["dropped"] == 0 && figures["rehooked"] == 0, "{figures}");
     }
@@ -252,10 +257,22 @@ fn a_viewer_that_stood_still_for_longer_than_its_window_hooks_in_anew() {
     let mut source = plan.start();
     let feed = source.feed(0, plan.rate);
     let options = ["--buffer", "1s"];
-    let mut viewer =
-        Watcher::start("viewer", scratch.path(), &source.tstream, address(STOPPED, 0), &[source.at], &options);
-    let mut behind =
-        Watcher::start("behind", scratch.path(), &source.tstream, address(STOPPED, 1), &[viewer.at], &options);
+    let mut viewer = Watcher::start(
+        "viewer",
+        scratch.path(),
+        &source.tstream,
+        address(STOPPED, 0),
+        &[source.at],
+        &options,
+    );
+    let mut behind = Watcher::start(
+        "behind",
+        scratch.path(),
+        &source.tstream,
+        address(STOPPED, 1),
+        &[viewer.at],
+        &options,
+    );
     behind.until_given(plan.rate * 2);
     viewer.process.signal(Signal::STOP);
     feed.until_more(5 * feed::packets_per_second(plan.rate));

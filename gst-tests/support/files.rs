@@ -43,7 +43,8 @@ pub fn pipe(within: &Path, name: &str) -> PathBuf {
 
 /// The writing end of a named pipe, once somebody reads from it.
 pub fn open_pipe(path: &Path, limit: Duration) -> File {
-    let open = || File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path).ok();
+    let open =
+        || File::options().write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path).ok();
     let what = format!("somebody to read from {}", path.display());
     let pipe = wait::until_some(&what, limit, open, String::new);
     rustix::fs::fcntl_setfl(&pipe, OFlags::empty()).expect("an open pipe may be changed");

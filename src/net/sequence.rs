@@ -42,9 +42,7 @@ pub enum SequenceError {
         path: String,
     },
     /// The file is gone.
-    #[error(
-        "{path}: is missing; put a higher number there than any that was used, or begin a new broadcast"
-    )]
+    #[error("{path}: is missing; put a higher number there than any that was used, or begin a new broadcast")]
     Missing {
         /// The file.
         path: String,

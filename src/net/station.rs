@@ -18,10 +18,10 @@ use rand::rngs::SysRng;
 
 use super::broadcast::Broadcaster;
 use super::listen::Listener;
-use super::{pages, runtime};
 use super::sequence::{Sequence, SequenceError};
 use super::session::{self, Handle, OpenError, Options, Place};
 use super::tracker::Tracker;
+use super::{pages, runtime};
 use crate::discovery::tracker::{Config, Policy};
 use crate::metainfo::create::CreateError;
 use crate::metainfo::keys::{KeyError, RANDOM, SigningKey};
@@ -169,7 +169,8 @@ impl Station {
     pub fn open(plan: &Plan) -> Result<Self, StationError> {
         let files = Files::new(plan)?;
         // Nothing is changed on disk before the port is ours.
-        let listener = Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
+        let listener =
+            Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
         let listener = listener.map_err(|(addr, source)| OpenError::Listen { addr, source })?;
         let lock = files.lock()?;
         if plan.anew {
