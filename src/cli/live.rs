@@ -1,6 +1,6 @@
 //! `swarm live`: cuts a live stream into signed pieces and gives them to its viewers.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -22,7 +22,7 @@ use super::signals::Interrupt;
 use super::values;
 use crate::metainfo::playtime;
 use crate::net::broadcast::{BroadcastStats, Broadcaster};
-use crate::net::station::{Plan, Station};
+use crate::net::station::{Plan, Station, own_address};
 use crate::rate::ByteRate;
 use crate::swarm::event::Stats;
 
@@ -321,16 +321,4 @@ fn open_again(source: &str) -> Input {
             Err(error) => tracing::debug!(error = format!("{error:#}"), "the source cannot be opened yet"),
         }
     }
-}
-
-/// The address that others in the network are likely to find us under: that from which we would reach them.
-fn own_address(bind: Option<IpAddr>) -> String {
-    let probe = || {
-        let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
-        // Nothing is sent: this only asks the system for a route.
-        socket.connect(("192.0.2.1", 9)).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    let ip = bind.filter(|ip| !ip.is_unspecified()).or_else(probe);
-    ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string())
 }

@@ -2,13 +2,14 @@
 //!
 //! `swarmsrc` ([`src`]) gives the bytes of one file of a torrent, [`demux`] does the same for a `.torrent` that
 //! flows through a pipeline, so that `file:///x.torrent` plays by itself, and [`typefind`] recognises such
-//! files. Everything that can be said without an element (URIs, messages, the log) stands beside them.
+//! files. `swarmsink` ([`sink`]) broadcasts a live stream. Everything that can be said without an element (URIs, messages, the log) stands beside them.
 // The elements live in the real world: they measure waits with the system's clock.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod demux;
 mod log;
 mod messages;
+pub mod sink;
 pub mod src;
 pub mod typefind;
 pub mod uri;
@@ -23,5 +24,6 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     runtime::set_thread_hook(log::install_on_this_thread);
     typefind::register(plugin)?;
     src::register(plugin)?;
-    demux::register(plugin)
+    demux::register(plugin)?;
+    sink::register(plugin)
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -194,6 +194,11 @@ impl Station {
 }
 
 impl Plan {
+    /// Whether the broadcast was made before.
+    pub fn is_there(&self) -> bool {
+        self.folder.join(format!("{}.tstream", self.name)).exists()
+    }
+
     fn options(&self) -> Options {
         Options {
             place: Place::Folder(self.folder.clone()),
@@ -350,6 +355,18 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(ending);
     name.into()
+}
+
+/// The address that others in the network are likely to find us under: that from which we would reach them.
+pub fn own_address(bind: Option<IpAddr>) -> String {
+    let probe = || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+        // Nothing is sent: this only asks the system for a route.
+        socket.connect(("192.0.2.1", 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let ip = bind.filter(|ip| !ip.is_unspecified()).or_else(probe);
+    ip.map_or_else(|| "127.0.0.1".to_owned(), |ip| ip.to_string())
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, StationError> {

@@ -1,0 +1,141 @@
+//! A broadcast on air, and its end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::claim::Claim;
+use super::farewell::{Farewell, LOOK_EVERY};
+use super::input::Item;
+use super::{CAT, errors};
+use crate::net::broadcast::{BroadcastStats, Broadcaster, Figures};
+use crate::net::runtime;
+use crate::net::session::{Handle, Notice, OpenError};
+use crate::net::station::{Plan, Station, StationError};
+use crate::net::tracker::Tracker;
+use crate::swarm::event::Stats;
+
+/// A socket of the broadcast that was here before may be on its way out: so often, and so long each time.
+const TRIES: u32 = 5;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// A station that works.
+pub(super) struct OnAir {
+    handle: Handle,
+    broadcaster: Broadcaster,
+    figures: Figures,
+    /// It answers as long as it is here.
+    _tracker: Tracker,
+    notices: Mutex<Receiver<Notice>>,
+    claim: Arc<Claim>,
+    ended: AtomicBool,
+}
+
+impl OnAir {
+    /// Goes on air. Reads and writes some small files, and waits for nobody.
+    pub(super) fn open(plan: &Plan, claim: Arc<Claim>) -> Result<Self, StationError> {
+        let runtime = runtime::handle().map_err(StationError::System)?;
+        let _inside = runtime.enter();
+        let mut tries = 1;
+        let station = loop {
+            match Station::open(plan) {
+                Err(error) if is_taken(&error) && tries < TRIES => thread::sleep(BETWEEN_TRIES),
+                station => break station?,
+            }
+            tries += 1;
+        };
+        let Station { handle, broadcaster, tracker, .. } = station;
+        Ok(Self {
+            figures: broadcaster.figures(),
+            notices: Mutex::new(handle.notices()),
+            handle,
+            broadcaster,
+            _tracker: tracker,
+            claim,
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Takes something of the stream. Never waits.
+    pub(super) fn give(&self, item: Item) {
+        match item {
+            Item::Bytes(bytes) => self.broadcaster.push(bytes),
+            Item::Headers(headers) => self.broadcaster.set_headers(headers),
+            Item::Gap => self.broadcaster.gap(),
+        }
+    }
+
+    /// Ends the stream; waits until the last piece is made.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.broadcaster.end();
+    }
+
+    /// Whether the stream has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Looks after those who fetch the last pieces.
+    pub(super) fn farewell(&self, linger: Duration) -> Farewell {
+        Farewell::new(Instant::now(), linger, self.handle.stats().uploaded)
+    }
+
+    /// Whether somebody still does.
+    pub(super) fn is_wanted(&self, farewell: &mut Farewell) -> bool {
+        let stats = self.handle.stats();
+        farewell.goes_on(Instant::now(), stats.peers, stats.uploaded)
+    }
+
+    /// Ends all of it, in the background: the stream at once, the rest when the viewers have the last pieces.
+    pub(super) fn leave(self: Arc<Self>, linger: Duration) {
+        let goodbye = move || {
+            self.end();
+            self.claim.release();
+            let mut farewell = self.farewell(linger);
+            while self.is_wanted(&mut farewell) {
+                thread::sleep(LOOK_EVERY);
+            }
+        };
+        // Without a thread it ends here and now, and viewers do without the last pieces.
+        if let Err(error) = thread::Builder::new().name("swarm-goodbye".to_owned()).spawn(goodbye) {
+            gst::warning!(CAT, "no thread to end a broadcast in an orderly way: {error}");
+        }
+    }
+
+    /// What makes it useless to go on, the first time that it is asked for.
+    pub(super) fn trouble(&self) -> Option<gst::ErrorMessage> {
+        if self.figures.stats().failed {
+            return Some(errors::no_more_pieces());
+        }
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match notices.try_recv() {
+                Ok(Notice::StorageFailed { message, trouble }) => {
+                    return Some(errors::storage(&message, trouble));
+                }
+                Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// Another limit, bytes/s.
+    pub(super) fn set_limit(&self, upload: u64) {
+        self.handle.set_limits(upload, 0);
+    }
+
+    /// What came in and what went out.
+    pub(super) fn stats(&self) -> (BroadcastStats, Arc<Stats>) {
+        (self.figures.stats(), self.handle.stats())
+    }
+}
+
+fn is_taken(error: &StationError) -> bool {
+    matches!(error, StationError::Open(OpenError::Listen { source, .. })
+        if source.kind() == std::io::ErrorKind::AddrInUse)
+}
