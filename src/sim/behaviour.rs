@@ -5,6 +5,7 @@ use rand_pcg::Pcg64;
 
 use crate::metainfo::geometry::{Block, Geometry};
 use crate::time::Instant;
+use crate::wire::live::LiveState;
 use crate::wire::message::Message;
 
 /// What comes back for a request.
@@ -30,6 +31,21 @@ pub trait Behaviour {
 
     /// Whether it speaks BEP 6.
     fn is_fast(&self) -> bool {
+        true
+    }
+
+    /// Whether what it says can be told from what it means.
+    fn is_honest(&self) -> bool {
+        true
+    }
+
+    /// How far it says to have got with a broadcast, with the truth at hand.
+    fn state(&mut self, truth: LiveState) -> LiveState {
+        truth
+    }
+
+    /// Whether it announces a new piece of a broadcast.
+    fn announces(&mut self, _number: u32) -> bool {
         true
     }
 

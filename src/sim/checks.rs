@@ -4,19 +4,22 @@
 //! Safety only: no request to a choking peer (but allowed-fast pieces), for a piece that it has not announced,
 //! outside the torrent, for what is there already, twice, or beyond the peer's own queue limit; no block out
 //! that is not verified or was not asked for; no byte to a viewer that is not verified; bounded peers, dials,
-//! memory and outputs.
+//! memory and outputs. What only a broadcast can break is in [`live_checks`](super::live_checks).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::swarm::candidates::MAX_DIALLING;
-use crate::swarm::{Input, Job, Output, PeerKey};
+use crate::swarm::{Config, Input, Job, Output, PeerKey};
 use crate::time::Instant;
 use crate::wire::extension::ExtensionHandshake;
 use crate::wire::message::{Message, RawBlock};
 
-use super::disk::content;
+use super::broadcast::same;
+use super::disk::{Disk, Matter};
+use super::held::Held;
+use super::live_checks::LiveChecks;
 
 /// Requests under way at a peer that has not told its limit.
 const DEFAULT_REQQ: usize = 250;
@@ -35,7 +38,9 @@ struct Watch {
     fast: bool,
     choking_us: bool,
     allowed: BTreeSet<u32>,
-    has: Bitfield,
+    has: Held,
+    /// What it says can be told from what it means.
+    honest: bool,
     /// Only the first word about pieces may be a bitfield; later ones are ignored.
     spoken: bool,
     interested: bool,
@@ -52,8 +57,10 @@ pub struct Checks {
     seed: u64,
     host: String,
     geometry: Geometry,
+    matter: Matter,
     max_peers: usize,
     budget: Option<u64>,
+    live: Option<LiveChecks>,
     watches: BTreeMap<PeerKey, Watch>,
     dialling: usize,
     verifying: BTreeMap<PieceIndex, u64>,
@@ -61,13 +68,15 @@ pub struct Checks {
 
 impl Checks {
     /// A watcher for an engine with these limits.
-    pub fn new(seed: u64, host: String, geometry: Geometry, max_peers: usize, budget: Option<u64>) -> Self {
+    pub fn new(seed: u64, host: String, geometry: Geometry, matter: Matter, config: &Config) -> Self {
         Self {
             seed,
             host,
             geometry,
-            max_peers,
-            budget,
+            matter,
+            max_peers: config.max_peers,
+            budget: config.budget,
+            live: config.live.as_ref().map(|live| LiveChecks::new(live.ring)),
             watches: BTreeMap::new(),
             dialling: 0,
             verifying: BTreeMap::new(),
@@ -75,14 +84,15 @@ impl Checks {
     }
 
     /// A peer has shaken hands.
-    pub fn on_connected(&mut self, now: Instant, peer: PeerKey, fast: bool) {
+    pub fn on_connected(&mut self, now: Instant, peer: PeerKey, fast: bool, honest: bool) {
         self.watches.insert(
             peer,
             Watch {
                 fast,
                 choking_us: true,
                 allowed: BTreeSet::new(),
-                has: Bitfield::empty(&self.geometry),
+                has: Held::empty(&self.geometry),
+                honest,
                 spoken: false,
                 interested: false,
                 choked: true,
@@ -101,10 +111,11 @@ impl Checks {
 
     /// The engine is about to be told this.
     pub fn on_input(&mut self, input: &Input) {
+        self.live.iter_mut().for_each(|live| live.on_input(input));
         match input {
             Input::Message { peer, message } => {
                 if let Some(watch) = self.watches.get_mut(peer) {
-                    watch.hears(&self.geometry, message);
+                    watch.hears(&self.geometry, &self.matter, message);
                 }
             }
             Input::Closed { peer, .. } => {
@@ -118,7 +129,7 @@ impl Checks {
     }
 
     /// The engine says this; `written`: what is verified and on disk.
-    pub fn on_output(&mut self, now: Instant, output: &Output, written: &Bitfield) {
+    pub fn on_output(&mut self, now: Instant, output: &Output, written: &Held) {
         match output {
             Output::Send { peer, message } => self.on_send(now, *peer, message, written),
             Output::Close { peer } => {
@@ -137,14 +148,14 @@ impl Checks {
                 self.ensure(now, !written.has(*piece), "verified what is there");
             }
             Output::Start(Job::Discard { piece }) => {
-                self.ensure(now, written.has(*piece), "discarded what is not there");
+                self.ensure(now, self.live.is_some() || written.has(*piece), "discarded what is not there");
             }
             _ => {}
         }
     }
 
     /// A step ended with so many outputs; `used`: bytes on disk.
-    pub fn on_step(&self, now: Instant, outputs: usize, used: u64) {
+    pub fn on_step(&self, now: Instant, outputs: usize, disk: &Disk) {
         self.ensure(now, outputs < MAX_OUTPUTS, "no end of outputs");
         // Blocks are at most a block long: counting them is enough.
         let blocks: usize = self.watches.values().map(|w| w.asked.len()).sum();
@@ -155,12 +166,15 @@ impl Checks {
         self.ensure(now, unchoked <= MAX_UNCHOKED, "more peers unchoked than there are slots");
         if let Some(budget) = self.budget {
             let slack = 4 * u64::from(self.geometry.piece_length());
-            self.ensure(now, used <= budget + slack, "more kept than the budget");
+            self.ensure(now, disk.used() <= budget + slack, "more kept than the budget");
+        }
+        if let Some(rule) = self.live.as_ref().and_then(|live| live.wrong_disk(disk)) {
+            self.ensure(now, false, rule);
         }
     }
 
     /// A viewer got these bytes.
-    pub fn on_delivered(&self, now: Instant, pieces: impl Iterator<Item = PieceIndex>, written: &Bitfield) {
+    pub fn on_delivered(&self, now: Instant, pieces: impl Iterator<Item = PieceIndex>, written: &Held) {
         for piece in pieces {
             self.ensure(now, written.has(piece), "an unverified byte reached a viewer");
         }
@@ -172,24 +186,28 @@ impl Checks {
         assert!(holds, "seed {} at {:?}, {}: {rule}", self.seed, now, self.host);
     }
 
-    fn on_send(&mut self, now: Instant, peer: PeerKey, message: &Message, written: &Bitfield) {
+    fn on_send(&mut self, now: Instant, peer: PeerKey, message: &Message, written: &Held) {
         let Some(watch) = self.watches.get(&peer) else {
             return self.ensure(now, false, "spoke to a peer that is gone");
         };
         match message {
             Message::Request(block) => {
-                let wrong = watch.wrong_request(&self.geometry, *block, written);
+                let piece = self.matter.piece(&self.geometry, block.index);
+                let wrong = watch.wrong_request(&self.geometry, piece, *block, written);
+                let old = self.live.as_ref().zip(piece).and_then(|(live, piece)| live.wrong_request(piece));
+                let wrong = wrong.or(old);
                 self.ensure(now, wrong.is_none(), wrong.unwrap_or_default());
             }
             Message::Piece { index, begin, data } => {
                 let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
                 let asked = watch.theirs.contains_key(&RawBlock { index: *index, begin: *begin, length });
                 self.ensure(now, asked, "sent a block that was not asked for");
-                let piece = self.geometry.piece(*index).filter(|p| *data == content(*p, *begin, length));
-                self.ensure(now, piece.is_some(), "sent wrong bytes");
+                let piece = self.matter.piece(&self.geometry, *index);
+                let right = piece.and_then(|p| self.matter.content(p, *begin, length));
+                self.ensure(now, right.is_some_and(|right| same(&right, data)), "sent wrong bytes");
             }
             Message::Have(index) => {
-                let there = self.geometry.piece(*index).is_some_and(|p| written.has(p));
+                let there = self.matter.piece(&self.geometry, *index).is_some_and(|p| written.has(p));
                 self.ensure(now, there, "announced what is not verified");
             }
             Message::Reject(_) => self.ensure(now, watch.fast, "rejected at a peer without BEP 6"),
@@ -209,17 +227,18 @@ impl Watch {
     fn wrong_request(
         &self,
         geometry: &Geometry,
+        piece: Option<PieceIndex>,
         block: RawBlock,
-        written: &Bitfield,
+        written: &Held,
     ) -> Option<&'static str> {
-        let Some(piece) = geometry.piece(block.index) else { return Some("asked for no piece") };
+        let Some(piece) = piece else { return Some("asked for no piece") };
         let aligned = geometry.block(piece, block.begin / BLOCK_LENGTH);
         let whole = aligned.is_some_and(|b| (b.begin, b.length) == (block.begin, block.length));
         match () {
             () if !whole => Some("asked for no block"),
             () if !self.interested => Some("asked without interest"),
             () if self.choking_us && !self.allowed.contains(&block.index) => Some("asked a choking peer"),
-            () if !self.has.has(piece) => Some("asked a peer that has not got it"),
+            () if self.honest && !self.has.has(piece) => Some("asked a peer that has not got it"),
             () if written.has(piece) => Some("asked for what is there"),
             () if self.asked.contains(&block) => Some("asked the same peer twice"),
             () if self.asked.len() >= self.reqq.min(MAX_REQUESTS) => Some("asked for too much"),
@@ -227,7 +246,7 @@ impl Watch {
         }
     }
 
-    fn hears(&mut self, geometry: &Geometry, message: &Message) {
+    fn hears(&mut self, geometry: &Geometry, matter: &Matter, message: &Message) {
         match message {
             Message::Choke => {
                 self.choking_us = true;
@@ -239,12 +258,14 @@ impl Watch {
             Message::AllowedFast(index) => {
                 self.allowed.insert(*index);
             }
-            Message::HaveAll => self.opens(Some(Bitfield::full(geometry))),
-            Message::HaveNone => self.opens(None),
-            Message::Bitfield(bits) => self.opens(Bitfield::from_wire(geometry, bits).ok()),
+            Message::HaveAll => self.opens(geometry, matter, Some(Bitfield::full(geometry))),
+            Message::HaveNone => self.opens(geometry, matter, None),
+            Message::Bitfield(bits) => {
+                self.opens(geometry, matter, Bitfield::from_wire(geometry, bits).ok());
+            }
             Message::Have(index) => {
                 self.spoken = true;
-                geometry.piece(*index).map(|p| self.has.insert(p));
+                matter.piece(geometry, *index).map(|p| self.has.insert(p));
             }
             Message::Piece { index, begin, data } => {
                 let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
@@ -262,12 +283,14 @@ impl Watch {
         }
     }
 
-    fn opens(&mut self, has: Option<Bitfield>) {
-        if !std::mem::replace(&mut self.spoken, true)
-            && let Some(has) = has
-        {
-            self.has = has;
+    fn opens(&mut self, geometry: &Geometry, matter: &Matter, has: Option<Bitfield>) {
+        if std::mem::replace(&mut self.spoken, true) {
+            return;
         }
+        let slots =
+            geometry.run(0..geometry.slots()).filter(|slot| has.as_ref().is_some_and(|h| h.has(*slot)));
+        let pieces = slots.filter_map(|slot| matter.piece(geometry, slot.slot()));
+        pieces.for_each(|piece| _ = self.has.insert(piece));
     }
 
     fn says(&mut self, message: &Message) {
@@ -306,19 +329,20 @@ mod tests {
     use super::*;
     use slotmap::SlotMap;
 
-    fn checks() -> (Checks, PeerKey, Bitfield) {
+    fn checks() -> (Checks, PeerKey, Held) {
         let geometry = Geometry::new(1 << 15, 1 << 20).unwrap();
-        let mut checks = Checks::new(7, "x".to_owned(), geometry, 1, None);
+        let config = Config { max_peers: 1, ..super::super::scenario::config() };
+        let mut checks = Checks::new(7, "x".to_owned(), geometry, Matter::Film, &config);
         let peer = SlotMap::with_key().insert(());
-        checks.on_connected(Instant::ZERO, peer, true);
-        (checks, peer, Bitfield::empty(&geometry))
+        checks.on_connected(Instant::ZERO, peer, true, true);
+        (checks, peer, Held::empty(&geometry))
     }
 
     fn request(index: u32) -> Message {
         Message::Request(RawBlock { index, begin: 0, length: BLOCK_LENGTH })
     }
 
-    fn say(checks: &mut Checks, peer: PeerKey, message: Message, written: &Bitfield) {
+    fn say(checks: &mut Checks, peer: PeerKey, message: Message, written: &Held) {
         checks.on_output(Instant::ZERO, &Output::Send { peer, message }, written);
     }
 

@@ -7,14 +7,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::Geometry;
-use crate::swarm::event::{Event, PlaybackStats, Stats};
+use crate::swarm::event::{Event, PlaybackStats, ReaderId, Stats};
 use crate::swarm::torrent::Torrent;
-use crate::swarm::{Config, Input, Job, Output, PeerKey};
+use crate::swarm::{Config, Direction, Input, Job, Output, PeerKey, Verdict};
 use crate::time::Instant;
 use crate::wire::handshake::Hello;
 
+use super::arrivals::Arrivals;
 use super::checks::Checks;
-use super::disk::{Disk, DiskPlan};
+use super::disk::{Disk, DiskPlan, Matter};
+use super::held::Held;
+use super::live_source::LiveSource;
+use super::live_viewer::{LivePlan, LiveViewer};
 use super::viewer::{Viewer, ViewerPlan};
 use super::world::End;
 
@@ -32,6 +36,10 @@ pub struct HostPlan {
     pub complete: bool,
     /// Who watches there.
     pub viewers: Vec<ViewerPlan>,
+    /// Who watches a broadcast there.
+    pub watchers: Vec<LivePlan>,
+    /// The broadcast is made there.
+    pub source: Option<LiveSource>,
 }
 
 /// What a step leaves for the world to do.
@@ -58,56 +66,69 @@ pub struct EngineHost {
     geometry: Geometry,
     disk: Disk,
     viewers: Vec<Viewer>,
+    watchers: Vec<LiveViewer>,
+    source: Option<LiveSource>,
     checks: Checks,
     ends: BTreeMap<PeerKey, End>,
+    peers: BTreeMap<End, PeerKey>,
     events: Vec<(Instant, Event)>,
+    arrivals: Arrivals,
     calls: Calls,
     completed: bool,
 }
 
 impl EngineHost {
-    /// A host for a film of this geometry and bitrate; `engine_seed` decides the engine's ties, `seed` and
-    /// `name` are for messages.
+    /// A host for a film of this geometry and bitrate, or for a broadcast; `engine_seed` decides the engine's ties,
+    /// `seed` and `name` are for messages.
     pub fn new(
         plan: HostPlan,
         geometry: Geometry,
-        bitrate: u64,
+        (matter, bitrate): (Matter, u64),
         engine_seed: u64,
         seed: u64,
         name: &str,
     ) -> Self {
         let have = if plan.complete { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
-        let (most, budget) = (plan.config.max_peers, plan.config.budget);
+        let written = if plan.complete { Held::of_film(&geometry, &have) } else { Held::empty(&geometry) };
         let viewers = plan.viewers.into_iter().zip(0..);
-        let viewer = |(plan, id)| Viewer::new(crate::swarm::event::ReaderId(id), plan, geometry, bitrate);
+        let viewer = |(plan, id)| Viewer::new(ReaderId(id), plan, geometry, bitrate);
+        let watchers = plan.watchers.into_iter().zip(0..).filter_map(|(plan, id)| match &matter {
+            Matter::Film => None,
+            Matter::Live(broadcast) => Some(LiveViewer::new(ReaderId(id), plan, broadcast.clone())),
+        });
         Self {
             viewers: viewers.map(viewer).collect(),
-            torrent: Torrent::new(plan.config, geometry, have.clone(), Instant::ZERO, engine_seed),
-            disk: Disk::new(geometry, plan.disk, have),
-            checks: Checks::new(seed, name.to_owned(), geometry, most, budget),
+            watchers: watchers.collect(),
+            source: plan.source,
+            checks: Checks::new(seed, name.to_owned(), geometry, matter.clone(), &plan.config),
+            torrent: Torrent::new(plan.config, geometry, have, Instant::ZERO, engine_seed),
+            disk: Disk::new(geometry, plan.disk, written, matter),
             geometry,
             ends: BTreeMap::new(),
+            peers: BTreeMap::new(),
             events: Vec::new(),
+            arrivals: Arrivals::default(),
             calls: Calls::default(),
             completed: plan.complete,
         }
     }
 
-    /// A peer has shaken hands. `false`: it is not wanted.
+    /// A peer has shaken hands; `honest`: what it says can be told from what it means. `false`: it is not wanted.
     pub fn connect(
         &mut self,
         now: Instant,
         end: End,
         addr: std::net::SocketAddr,
-        direction: crate::swarm::Direction,
-        hello: Hello,
+        direction: Direction,
+        (hello, honest): (Hello, bool),
     ) -> bool {
-        if direction == crate::swarm::Direction::Outgoing {
+        if direction == Direction::Outgoing {
             self.checks.on_dialled();
         }
         let Ok(peer) = self.torrent.connect(now, addr, direction, hello) else { return false };
-        self.checks.on_connected(now, peer, hello.fast);
+        self.checks.on_connected(now, peer, hello.fast, honest);
         self.ends.insert(peer, end);
+        self.peers.insert(end, peer);
         true
     }
 
@@ -121,6 +142,7 @@ impl EngineHost {
     /// [`EngineHost::connect`] and at the latest at [`EngineHost::wake`].
     pub fn step(&mut self, now: Instant, input: Input) -> Vec<Deed> {
         let (mut deeds, mut inputs) = (Vec::new(), VecDeque::from([input]));
+        inputs.extend(self.capture(now));
         for _ in 0..MAX_ROUNDS {
             while let Some(input) = inputs.pop_front() {
                 self.handle(now, input);
@@ -128,7 +150,7 @@ impl EngineHost {
             }
             inputs.extend(self.viewers_act(now));
             if inputs.is_empty() {
-                self.checks.on_step(now, deeds.len(), self.disk.used());
+                self.checks.on_step(now, deeds.len(), &self.disk);
                 return deeds;
             }
         }
@@ -143,7 +165,8 @@ impl EngineHost {
             other => unreachable!("steps drain everything, and here is {other:?}"),
         };
         self.checks.ensure(now, engine > now, "waits for the past");
-        self.viewers.iter().map(Viewer::wake).fold(engine, Instant::min)
+        let viewers = self.viewers.iter().map(Viewer::wake).chain(self.watchers.iter().map(LiveViewer::wake));
+        viewers.chain(self.source.iter().map(LiveSource::wake)).fold(engine, Instant::min)
     }
 
     /// The connection of one of its peers.
@@ -153,12 +176,13 @@ impl EngineHost {
 
     /// The peer at the other side of a connection.
     pub fn peer(&self, end: End) -> Option<PeerKey> {
-        self.ends.iter().find(|(_, e)| **e == end).map(|(peer, _)| *peer)
+        self.peers.get(&end).copied()
     }
 
     /// Forgets a connection that is closed.
     pub fn disconnected(&mut self, peer: PeerKey) {
-        self.ends.remove(&peer);
+        let end = self.ends.remove(&peer);
+        end.into_iter().for_each(|end| _ = self.peers.remove(&end));
     }
 
     /// Whether it has everything that it wants and its viewers have seen all.
@@ -172,13 +196,43 @@ impl EngineHost {
     }
 
     /// What the engine says of a viewer's playback.
-    pub fn playback(&self, now: Instant, viewer: &Viewer) -> PlaybackStats {
-        self.torrent.playback_stats(now, viewer.id())
+    pub fn playback(&self, now: Instant, viewer: ReaderId) -> PlaybackStats {
+        self.torrent.playback_stats(now, viewer)
     }
 
     /// Its viewers.
     pub fn viewers(&self) -> &[Viewer] {
         &self.viewers
+    }
+
+    /// Those who watch a broadcast.
+    pub fn watchers(&self) -> &[LiveViewer] {
+        &self.watchers
+    }
+
+    /// How pieces of a broadcast came.
+    pub const fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    /// Over how many hosts the piece came that is meant by an index.
+    pub fn depth(&self, index: u32) -> u8 {
+        let piece = self.disk.matter().piece(&self.geometry, index);
+        piece.map_or(0, |piece| self.arrivals.depth(piece.number()))
+    }
+
+    /// A block comes from somebody who has it in this depth.
+    pub fn comes_from(&mut self, index: u32, depth: u8) {
+        if let (Matter::Live(_), Some(piece)) =
+            (self.disk.matter(), self.disk.matter().piece(&self.geometry, index))
+        {
+            self.arrivals.on_block(piece.number(), depth);
+        }
+    }
+
+    /// Whether the broadcast is made here.
+    pub const fn is_source(&self) -> bool {
+        self.source.is_some()
     }
 
     /// What the engine told, buffering left out.
@@ -198,6 +252,7 @@ impl EngineHost {
 
     fn handle(&mut self, now: Instant, input: Input) {
         self.checks.on_input(&input);
+        self.note_arrival(now, &input);
         self.calls.inputs += 1;
         self.torrent.handle(now, input);
     }
@@ -219,22 +274,51 @@ impl EngineHost {
     }
 
     fn start(&mut self, now: Instant, job: Job, deeds: &mut Vec<Deed>) {
-        let (at, answer) = match job {
-            Job::Verify { piece, blocks } => self.disk.verify(now, piece, &blocks),
-            Job::Read { peer, block } => self.disk.read(now, peer, block),
-            Job::Discard { piece } => return self.disk.discard(piece),
-            Job::CheckStamp { .. } | Job::CheckHeaders { .. } => unreachable!("only films are simulated"),
+        if let Some((at, answer)) = self.disk.start(now, job) {
+            deeds.push(Deed::Due(at, answer));
+        }
+    }
+
+    /// Notes how long pieces take that are made while somebody watches.
+    fn note_arrival(&mut self, now: Instant, input: &Input) {
+        let (Input::Verified { piece, verdict: Verdict::Good, .. }, Matter::Live(broadcast)) =
+            (input, self.disk.matter())
+        else {
+            return;
         };
-        deeds.push(Deed::Due(at, answer));
+        let hooked_in = self.watchers.first().and_then(|viewer| viewer.notes().hooked_in.first());
+        let captured = broadcast.captured(piece.number());
+        if let (Some(captured), Some((since, _))) = (captured, hooked_in)
+            && captured >= *since
+        {
+            self.arrivals.on_piece(now, piece.number(), captured);
+        }
+    }
+
+    /// The source makes what is due.
+    fn capture(&mut self, now: Instant) -> Vec<Input> {
+        let Some(source) = &mut self.source else { return Vec::new() };
+        let made = source.act(now);
+        made.iter().for_each(|(piece, _)| self.disk.write(*piece));
+        made.into_iter().map(|(_, stamp)| Input::Captured { stamp: Box::new(stamp) }).collect()
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
-        if let Event::Buffering { reader, percent, .. } = event {
-            let viewer = self.viewers.iter_mut().find(|v| v.id() == reader);
-            viewer.into_iter().for_each(|v| v.on_buffering(now, percent));
-        } else {
-            self.completed |= event == Event::Completed;
-            self.events.push((now, event));
+        match event {
+            Event::Buffering { reader, percent, .. } => {
+                let viewer = self.viewers.iter_mut().find(|v| v.id() == reader);
+                viewer.into_iter().for_each(|v| v.on_buffering(now, percent));
+                let watcher = self.watchers.iter_mut().find(|v| v.id() == reader);
+                watcher.into_iter().for_each(|v| v.on_buffering(now, percent));
+            }
+            Event::Moved { reader, to, why } => {
+                let watcher = self.watchers.iter_mut().find(|v| v.id() == reader);
+                watcher.into_iter().for_each(|v| v.on_moved(now, to, why));
+            }
+            event => {
+                self.completed |= event == Event::Completed;
+                self.events.push((now, event));
+            }
         }
     }
 
@@ -251,6 +335,12 @@ impl EngineHost {
                 all
             };
             inputs.extend(viewer.act(now, there).map(|input| Input::Reader { reader, input }));
+        }
+        for watcher in &mut self.watchers {
+            let reader = watcher.id();
+            let (said, wrong) = watcher.act(now, &self.disk);
+            wrong.into_iter().for_each(|rule| self.checks.ensure(now, false, rule));
+            inputs.extend(said.map(|input| Input::Reader { reader, input }));
         }
         inputs
     }

@@ -99,6 +99,10 @@ pub enum Change {
     Down(u64),
     /// The host is gone.
     Leave,
+    /// Its processes do not run any more.
+    Freeze,
+    /// They run again, and what happened meanwhile reaches them.
+    Thaw,
 }
 
 #[cfg(test)]

@@ -10,12 +10,21 @@
 //! simply known) and TCP's congestion control (a link is a rate, a delay and a queue).
 
 mod agenda;
+pub mod arrivals;
 pub mod behaviour;
+pub mod broadcast;
 pub mod checks;
 pub mod disk;
+pub mod held;
 pub mod host;
 pub mod hostile;
 pub mod link;
+mod live_checks;
+pub mod live_report;
+pub mod live_scenario;
+mod live_scripted;
+pub mod live_source;
+pub mod live_viewer;
 pub mod report;
 pub mod scenario;
 pub mod scripted;

@@ -101,7 +101,7 @@ impl Row {
             name,
             stats: engine.stats(now),
             viewers: engine.viewers().iter().map(|v| v.notes().clone()).collect(),
-            stalls: engine.viewers().iter().map(|v| engine.playback(now, v).stalls).collect(),
+            stalls: engine.viewers().iter().map(|v| engine.playback(now, v.id()).stalls).collect(),
             completed: completed.map(|(at, _)| *at),
             bans: bans.collect(),
             kept: engine.disk().used(),
@@ -122,7 +122,7 @@ impl Row {
 }
 
 /// Seconds with two digits, or a dash.
-fn seconds(time: Option<Duration>) -> String {
+pub(super) fn seconds(time: Option<Duration>) -> String {
     time.map_or_else(|| "-".to_owned(), |t| format!("{}.{:02}", t.as_secs(), t.subsec_millis() / 10))
 }
 

@@ -9,7 +9,7 @@ use crate::swarm::Config;
 use crate::time::{Duration, Instant};
 
 use super::behaviour::{Behaviour, Honest};
-use super::disk::DiskPlan;
+use super::disk::{DiskPlan, Matter};
 use super::host::{EngineHost, HostPlan};
 use super::link::{Change, Link};
 use super::report::Report;
@@ -128,7 +128,8 @@ impl Scenario {
         plan.config.hello = hello(HostId(self.hosts), true);
         let name = format!("{name} {}", self.hosts);
         let seed = self.rng.next_u64();
-        let host = EngineHost::new(plan, self.geometry, self.film.bitrate, seed, self.seed, &name);
+        let host =
+            EngineHost::new(plan, self.geometry, (Matter::Film, self.film.bitrate), seed, self.seed, &name);
         self.add(name, Mind::Engine(Box::new(host)), link, joins)
     }
 
@@ -151,7 +152,14 @@ impl Scenario {
 
 /// A host's plan with nothing special about it.
 pub fn plan(config: Config) -> HostPlan {
-    HostPlan { config, disk: DiskPlan::default(), complete: false, viewers: Vec::new() }
+    HostPlan {
+        config,
+        disk: DiskPlan::default(),
+        complete: false,
+        viewers: Vec::new(),
+        watchers: Vec::new(),
+        source: None,
+    }
 }
 
 fn is_done(host: &Host) -> bool {

@@ -10,10 +10,13 @@ use rand_pcg::Pcg64;
 use crate::metainfo::geometry::Geometry;
 use crate::time::{Duration, Instant};
 use crate::wire::extension::ExtensionHandshake;
+use crate::wire::live;
 use crate::wire::message::{Message, RawBlock};
 
 use super::behaviour::{Answer, Behaviour};
-use super::disk::content;
+use super::broadcast::Broadcast;
+use super::disk::Matter;
+use super::live_scripted::Announcer;
 use super::world::End;
 
 /// Blocks of one peer that wait in the link.
@@ -34,6 +37,9 @@ struct Client {
 pub struct Scripted {
     behaviour: Box<dyn Behaviour>,
     geometry: Geometry,
+    matter: Matter,
+    /// What it says of a broadcast.
+    announcer: Option<Announcer>,
     rng: Pcg64,
     clients: BTreeMap<End, Client>,
     next_tick: Instant,
@@ -47,9 +53,27 @@ pub type Said = Vec<(End, Message)>;
 impl Scripted {
     /// A peer that has the torrent of this geometry.
     pub fn new(behaviour: Box<dyn Behaviour>, geometry: Geometry, rng: Pcg64) -> Self {
+        Self::of(behaviour, geometry, (Matter::Film, None), rng)
+    }
+
+    /// A peer that has each piece of a broadcast as soon as it is made.
+    pub fn live(behaviour: Box<dyn Behaviour>, broadcast: Broadcast, rng: Pcg64) -> Self {
+        let geometry = broadcast.show().geometry();
+        let announcer = Some(Announcer::new(broadcast.clone()));
+        Self::of(behaviour, geometry, (Matter::Live(broadcast), announcer), rng)
+    }
+
+    fn of(
+        behaviour: Box<dyn Behaviour>,
+        geometry: Geometry,
+        (matter, announcer): (Matter, Option<Announcer>),
+        rng: Pcg64,
+    ) -> Self {
         Self {
             behaviour,
             geometry,
+            matter,
+            announcer,
             rng,
             clients: BTreeMap::new(),
             next_tick: Instant::ZERO,
@@ -61,6 +85,11 @@ impl Scripted {
     /// Whether it speaks BEP 6.
     pub fn is_fast(&self) -> bool {
         self.behaviour.is_fast()
+    }
+
+    /// Whether what it says can be told from what it means.
+    pub fn is_honest(&self) -> bool {
+        self.behaviour.is_honest()
     }
 
     /// What it is called.
@@ -76,11 +105,17 @@ impl Scripted {
     /// Somebody shook hands.
     pub fn connected(&mut self, end: End) -> Said {
         self.clients.insert(end, Client::default());
-        let reqq = ExtensionHandshake { reqq: Some(REQQ), ..ExtensionHandshake::default() };
-        vec![
-            (end, self.behaviour.opening(&self.geometry, &mut self.rng)),
-            (end, Message::Extended { id: 0, payload: reqq.encode() }),
-        ]
+        let hands = ExtensionHandshake { reqq: Some(REQQ), ..ExtensionHandshake::default() };
+        let (opening, hands) = match &self.announcer {
+            None => (self.behaviour.opening(&self.geometry, &mut self.rng), hands),
+            Some(announcer) => {
+                let state = self.behaviour.state(announcer.state());
+                let hands =
+                    ExtensionHandshake { live: Some(state), ..hands.announcing(live::NAME, live::OUR_ID) };
+                (announcer.opening(&self.geometry), hands)
+            }
+        };
+        vec![(end, opening), (end, Message::Extended { id: 0, payload: hands.encode() })]
     }
 
     /// Somebody left.
@@ -122,6 +157,10 @@ impl Scripted {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             let ends: Vec<_> = self.clients.keys().copied().collect();
+            if let Some(announcer) = &mut self.announcer {
+                let news = announcer.tick(now, &mut *self.behaviour);
+                said.extend(news.into_iter().flat_map(|m| ends.iter().map(move |end| (*end, m.clone()))));
+            }
             for end in ends {
                 for message in self.behaviour.mischief(now, &self.geometry, &mut self.rng) {
                     said.extend(self.change(end, &message));
@@ -185,14 +224,12 @@ impl Scripted {
             return false;
         }
         client.queue.pop_front();
-        let Some(block) = self
-            .geometry
-            .piece(raw.index)
-            .and_then(|piece| self.geometry.request(piece, raw.begin, raw.length))
-        else {
-            return true;
-        };
-        let right = content(block.piece, block.begin, block.length);
+        let block = self
+            .matter
+            .piece(&self.geometry, raw.index)
+            .and_then(|piece| self.geometry.request(piece, raw.begin, raw.length));
+        let right = block.and_then(|b| Some((b, self.matter.content(b.piece, b.begin, b.length)?)));
+        let Some((block, right)) = right else { return true };
         match self.behaviour.answer(block, right, &mut self.rng) {
             Answer::Give(data) => {
                 client.in_link += 1;

@@ -76,7 +76,12 @@ impl World {
         match &mut self.hosts[id.0].mind {
             Mind::Engine(host) => {
                 if let Some(peer) = host.peer(end) {
-                    self.step(id, Input::Sent { peer, bytes });
+                    let input = Input::Sent { peer, bytes };
+                    if let Some(Happening::Due { host, input }) =
+                        self.held_up(Happening::Due { host: id, input })
+                    {
+                        self.step(host, input);
+                    }
                 }
             }
             Mind::Scripted(scripted) => {
@@ -92,10 +97,13 @@ impl World {
         let time = serialisation(host.link.down, message.wire_length());
         let at = host.receiving_until.max(self.now) + time;
         host.receiving_until = at;
-        if at == self.now {
-            return self.on_delivered(to, message);
+        let delivered = Happening::Delivered { to, message };
+        if at > self.now {
+            return self.plan(at, delivered);
         }
-        self.plan(at, Happening::Delivered { to, message });
+        if let Some(Happening::Delivered { to, message }) = self.held_up(delivered) {
+            self.on_delivered(to, message);
+        }
     }
 
     pub(super) fn on_delivered(&mut self, to: End, message: Message) {
@@ -103,6 +111,9 @@ impl World {
             return;
         }
         let (now, id) = (self.now, self.host_of(to));
+        if let Message::Piece { index, .. } = &message {
+            self.note_way(to, *index);
+        }
         match &mut self.hosts[id.0].mind {
             Mind::Engine(host) => {
                 if let Some(peer) = host.peer(to) {
@@ -113,6 +124,18 @@ impl World {
                 let said = scripted.message(now, to, &message);
                 self.say(id, said);
             }
+        }
+    }
+
+    /// Notes over how many hosts a block came.
+    fn note_way(&mut self, to: End, index: u32) {
+        let depth = match &self.hosts[self.host_of(to.other()).0].mind {
+            Mind::Engine(giver) => giver.depth(index),
+            Mind::Scripted(_) => 0,
+        };
+        let id = self.host_of(to);
+        if let Mind::Engine(host) = &mut self.hosts[id.0].mind {
+            host.comes_from(index, depth);
         }
     }
 

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
 use rand_pcg::Pcg64;
 
 use crate::rate::ByteRate;
@@ -64,6 +66,12 @@ pub struct Host {
     addr: SocketAddr,
     pub(super) link: Link,
     present: bool,
+    /// Whether others can call it.
+    reachable: bool,
+    /// Whom it hears of when it joins; `None`: the tracker tells.
+    knows: Option<Vec<HostId>>,
+    /// Set while it is frozen: what happens to it meanwhile.
+    frozen: Option<Vec<Happening>>,
     /// Connections with something to send, in turn.
     pub(super) turn: VecDeque<End>,
     pub(super) sending: bool,
@@ -82,6 +90,16 @@ pub struct World {
     pub(super) hosts: Vec<Host>,
     pub(super) connections: Vec<Connection>,
     addresses: BTreeMap<SocketAddr, HostId>,
+    tracker: Tracker,
+}
+
+/// How many addresses the tracker tells.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Tracker {
+    /// All that there are.
+    Everybody,
+    /// So many at random, somewhere between these.
+    Some(usize, usize),
 }
 
 /// The name of a host in the swarm.
@@ -107,7 +125,29 @@ impl World {
             hosts: Vec::new(),
             connections: Vec::new(),
             addresses: BTreeMap::new(),
+            tracker: Tracker::Everybody,
         }
+    }
+
+    /// From now on the tracker tells so many addresses.
+    pub const fn set_tracker(&mut self, tracker: Tracker) {
+        self.tracker = tracker;
+    }
+
+    /// Nobody can call this host.
+    pub fn set_unreachable(&mut self, host: HostId) {
+        self.hosts[host.0].reachable = false;
+    }
+
+    /// This host hears of these only.
+    pub fn set_known(&mut self, host: HostId, known: Vec<HostId>) {
+        self.hosts[host.0].knows = Some(known);
+    }
+
+    /// A host that joins later where another one has been before.
+    pub fn take_over(&mut self, old: HostId, new: HostId) {
+        let addr = self.hosts[old.0].addr;
+        self.hosts[new.0].addr = addr;
     }
 
     /// Puts a host in; it joins the swarm after `joins`.
@@ -120,6 +160,9 @@ impl World {
             addr: address(id),
             link,
             present: false,
+            reachable: true,
+            knows: None,
+            frozen: None,
             turn: VecDeque::new(),
             sending: false,
             receiving_until: Instant::ZERO,
@@ -171,6 +214,7 @@ impl World {
     }
 
     fn happen(&mut self, what: Happening) {
+        let Some(what) = self.held_up(what) else { return };
         match what {
             Happening::Wake(host) => self.on_wake(host),
             Happening::Join(host) => self.on_join(host),
@@ -185,9 +229,26 @@ impl World {
         }
     }
 
+    /// What happens to somebody who is frozen happens later.
+    pub(super) fn held_up(&mut self, what: Happening) -> Option<Happening> {
+        let to = match &what {
+            Happening::Wake(host) | Happening::Found(host) | Happening::Due { host, .. } => *host,
+            Happening::Shaken { from, .. } => *from,
+            Happening::Delivered { to, .. } | Happening::Closed { to } => self.host_of(*to),
+            _ => return Some(what),
+        };
+        match &mut self.hosts[to.0].frozen {
+            Some(waiting) => {
+                waiting.push(what);
+                None
+            }
+            None => Some(what),
+        }
+    }
+
     fn on_wake(&mut self, host: HostId) {
         // A wake-up that was planned before an earlier one took its place is nobody's.
-        if self.hosts[host.0].wake == self.now {
+        if self.hosts[host.0].wake <= self.now {
             self.hosts[host.0].wake = Instant::FAR_FUTURE;
             self.step(host, Input::Timeout);
         }
@@ -195,19 +256,29 @@ impl World {
 
     fn on_join(&mut self, host: HostId) {
         self.hosts[host.0].present = true;
+        self.addresses.insert(self.hosts[host.0].addr, host);
         self.step(host, Input::Timeout);
         self.on_found(host);
     }
 
-    /// The tracker tells of everybody who is there.
+    /// The tracker tells who is there.
     fn on_found(&mut self, host: HostId) {
-        let others = self.hosts.iter().filter(|h| h.present && h.addr != address(host));
-        let addrs = others.map(|h| h.addr).collect();
+        let ours = self.hosts[host.0].addr;
+        let others = self.hosts.iter().filter(|h| h.present && h.addr != ours);
+        let mut addrs: Vec<_> = others.map(|h| h.addr).collect();
+        if let Tracker::Some(least, most) = self.tracker {
+            addrs.shuffle(&mut self.rng);
+            addrs.truncate(self.rng.random_range(least..=most));
+        }
+        if let Some(known) = &self.hosts[host.0].knows {
+            addrs = known.iter().map(|h| self.hosts[h.0].addr).collect();
+        }
         self.step(host, Input::Found { source: Source::Tracker, addrs });
     }
 
     fn on_shaken(&mut self, from: HostId, addr: SocketAddr) {
-        let callee = self.addresses.get(&addr).copied().filter(|h| self.hosts[h.0].present);
+        let answers = |h: &Host| h.present && h.reachable && h.frozen.is_none();
+        let callee = self.addresses.get(&addr).copied().filter(|h| answers(&self.hosts[h.0]));
         let Some(to) = callee.filter(|_| self.hosts[from.0].present) else {
             return self.dial_failed(from, addr);
         };
@@ -225,13 +296,13 @@ impl World {
     }
 
     fn connect(&mut self, end: End, direction: Direction, other: HostId) -> bool {
-        let fast = match &self.hosts[other.0].mind {
-            Mind::Engine(_) => true,
-            Mind::Scripted(scripted) => scripted.is_fast(),
+        let (fast, honest) = match &self.hosts[other.0].mind {
+            Mind::Engine(_) => (true, true),
+            Mind::Scripted(scripted) => (scripted.is_fast(), scripted.is_honest()),
         };
-        let (now, id) = (self.now, self.host_of(end));
+        let (now, id, addr) = (self.now, self.host_of(end), self.hosts[other.0].addr);
         match &mut self.hosts[id.0].mind {
-            Mind::Engine(host) => host.connect(now, end, address(other), direction, hello(other, fast)),
+            Mind::Engine(host) => host.connect(now, end, addr, direction, (hello(other, fast), honest)),
             Mind::Scripted(scripted) => {
                 let said = scripted.connected(end);
                 said.into_iter().for_each(|(end, message)| self.send(end, message));
@@ -256,6 +327,11 @@ impl World {
             Change::Leave => {
                 host.present = false;
                 self.leave(id);
+            }
+            Change::Freeze => host.frozen = Some(Vec::new()),
+            Change::Thaw => {
+                let waiting = host.frozen.take().unwrap_or_default();
+                waiting.into_iter().for_each(|what| self.happen(what));
             }
         }
     }

@@ -1,0 +1,41 @@
+//! The one who makes a broadcast: a piece each piece time, whether or not anybody takes it.
+
+use crate::metainfo::geometry::PieceIndex;
+use crate::stream::live_piece::{Flags, VerifiedStamp};
+use crate::time::{Duration, Instant};
+
+use super::broadcast::Broadcast;
+
+/// The input of an engine that runs a broadcast.
+#[derive(Clone, Debug)]
+pub struct LiveSource {
+    broadcast: Broadcast,
+    next: Instant,
+    until: Instant,
+    /// The next piece does not go on where the one before ended.
+    discontinuity: bool,
+}
+
+impl LiveSource {
+    /// A source that begins at `from` and breaks off at `until`; one that comes `again` after another says so.
+    pub fn new(broadcast: Broadcast, from: Duration, until: Option<Duration>, again: bool) -> Self {
+        let until = until.map_or(Instant::FAR_FUTURE, |until| Instant::ZERO + until);
+        Self { broadcast, next: Instant::ZERO + from, until, discontinuity: again }
+    }
+
+    /// Makes what is due.
+    pub fn act(&mut self, now: Instant) -> Vec<(PieceIndex, VerifiedStamp)> {
+        let mut made = Vec::new();
+        while self.next <= now && self.next < self.until {
+            self.next += self.broadcast.show().piece_time();
+            let discontinuity = std::mem::take(&mut self.discontinuity);
+            made.push(self.broadcast.make(now, Flags { discontinuity, end: false }));
+        }
+        made
+    }
+
+    /// When it wants to be looked at again.
+    pub fn wake(&self) -> Instant {
+        if self.next < self.until { self.next } else { Instant::FAR_FUTURE }
+    }
+}
