@@ -47,6 +47,10 @@ impl Windows {
 impl Torrent {
     /// Where the bytes end that may be kept for a reader at this place.
     pub(super) fn reach(&self, playback: &Playback) -> u64 {
+        if self.live.is_some() {
+            // What does not exist yet has the slot of something that does.
+            return u64::from(self.pieces.exist().end) * u64::from(self.pieces.geometry().piece_length());
+        }
         let Some(budget) = self.config.budget else { return u64::MAX };
         let share = budget * AHEAD.0 / AHEAD.1 / (self.readers.len() as u64).max(1);
         playback.playhead().saturating_add(share)

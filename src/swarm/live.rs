@@ -65,10 +65,15 @@ pub struct PeerLive {
     checking: bool,
     /// Came while the worker was busy.
     waiting: Option<LiveState>,
-    /// What it says to hold, before it has shown a stamp.
+    /// What it says to hold while it has shown no stamp, or its newest one is still looked at: only that tells which
+    /// pieces are meant.
     unread: Option<Bitfield>,
     /// Number of the stream headers that it has.
     headers: Option<u32>,
+    /// A worker looks at stream headers of it.
+    checking_headers: bool,
+    /// Came while that worker was busy.
+    waiting_headers: Option<Headers>,
 }
 
 /// The state of a live torrent.
@@ -120,6 +125,12 @@ impl Live {
     fn lead(&self) -> u32 {
         let most = (self.config.ring.window() / 2).max(1);
         self.rate.pieces_in(LEAD).max(LEAST_LEAD).min(most)
+    }
+
+    /// So far behind the newest stamp peers may speak of pieces: they tell of some before they show a stamp again.
+    fn ahead(&self) -> u32 {
+        let ring = self.config.ring;
+        (ring.window() / 2).max(LEAST_LEAD).min(ring.slots() / 2)
     }
 
     fn remember(&mut self, stamp: &VerifiedStamp) {
@@ -175,6 +186,12 @@ impl Torrent {
     fn on_live_state(&mut self, now: Instant, peer: PeerKey, state: LiveState) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.live.headers = p.live.headers.max(state.headers_number);
+        match state.headers.as_ref().map(Headers::parse) {
+            Some(Err(_)) => return self.expel(now, peer, Ban::Protocol),
+            Some(Ok(headers)) => self.look_at_headers(peer, headers),
+            None => {}
+        }
+        let Some(p) = self.peers.get_mut(peer) else { return };
         if p.live.checking {
             // The newest counts; one that is skipped was of no use any more.
             p.live.waiting = Some(state);
@@ -183,16 +200,22 @@ impl Torrent {
         self.look_at(now, peer, state);
     }
 
-    fn look_at(&mut self, now: Instant, peer: PeerKey, state: LiveState) {
-        let Some(live) = &mut self.live else { return };
-        let headers = state.headers.as_ref().map(Headers::parse);
-        match headers {
-            Some(Err(_)) => return self.expel(now, peer, Ban::Protocol),
-            Some(Ok(headers)) if live.headers.as_ref().is_none_or(|known| known.number < headers.number) => {
-                self.out.push_back(Output::Start(Job::CheckHeaders { peer, headers: Box::new(headers) }));
-            }
-            _ => {}
+    /// One at a time a peer, too: of those that come meanwhile the newest is kept, as they come only once.
+    fn look_at_headers(&mut self, peer: PeerKey, headers: Headers) {
+        let (Some(live), Some(p)) = (&self.live, self.peers.get_mut(peer)) else { return };
+        if live.headers.as_ref().is_some_and(|known| known.number >= headers.number) {
+            return;
         }
+        if p.live.checking_headers {
+            p.live.waiting_headers = Some(headers);
+            return;
+        }
+        p.live.checking_headers = true;
+        self.out.push_back(Output::Start(Job::CheckHeaders { peer, headers: Box::new(headers) }));
+    }
+
+    fn look_at(&mut self, now: Instant, peer: PeerKey, state: LiveState) {
+        let Some(live) = &self.live else { return };
         let Some(bytes) = state.stamp else { return };
         let stamp = Stamp::parse(&bytes, self.pieces.geometry().piece_length());
         let Ok(stamp) = stamp else { return self.expel(now, peer, Ban::Protocol) };
@@ -218,13 +241,12 @@ impl Torrent {
     ) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.live.checking = false;
-        let waiting = p.live.waiting.take();
         let Some(stamp) = stamp else {
             self.counters.bad_stamps += 1;
             return self.expel(now, peer, Ban::BadData);
         };
         self.on_peer_stamp(now, peer, &stamp, oldest);
-        if let Some(state) = waiting {
+        if let Some(state) = self.peers.get_mut(peer).and_then(|p| p.live.waiting.take()) {
             self.look_at(now, peer, state);
         }
     }
@@ -235,13 +257,18 @@ impl Torrent {
         peer: PeerKey,
         headers: Option<VerifiedHeaders>,
     ) {
+        let waiting = self.peers.get_mut(peer).and_then(|p| {
+            p.live.checking_headers = false;
+            p.live.waiting_headers.take()
+        });
         match headers {
             Some(headers) => self.on_headers(headers),
             None => {
                 self.counters.bad_stamps += 1;
-                self.expel(now, peer, Ban::BadData);
+                return self.expel(now, peer, Ban::BadData);
             }
         }
+        waiting.into_iter().for_each(|headers| self.look_at_headers(peer, headers));
     }
 
     /// Stream headers that the source has signed.
@@ -262,8 +289,8 @@ impl Torrent {
             p.live.newest = p.live.newest.max(Some(stamp.seq));
         }
         self.advance(now, stamp.seq);
-        let unread = self.peers.get_mut(peer).and_then(|p| p.live.unread.take());
-        if let Some(bits) = unread {
+        let shown = self.peers.get_mut(peer).filter(|p| p.live.waiting.is_none());
+        if let Some(bits) = shown.and_then(|p| p.live.unread.take()) {
             self.read_bits(now, peer, &bits);
         }
         self.hook_in_all(now);
@@ -282,9 +309,8 @@ impl Torrent {
     fn read_bits(&mut self, now: Instant, peer: PeerKey, bits: &Bitfield) {
         let (Some(live), Some(p)) = (&self.live, self.peers.get(peer)) else { return };
         let Some(newest) = p.live.newest else { return };
-        let ring = live.config.ring;
         let geometry = *self.pieces.geometry();
-        let run = ring.oldest(newest)..newest.saturating_add(ring.window() / 2);
+        let run = live.config.ring.oldest(newest)..newest.saturating_add(live.ahead()).saturating_add(1);
         let held: Vec<_> = geometry.run(run).filter(|piece| bits.has(*piece)).collect();
         held.into_iter().for_each(|piece| self.on_live_have(now, peer, piece.number()));
     }
@@ -299,7 +325,7 @@ impl Torrent {
         let geometry = *self.pieces.geometry();
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.spoken = true;
-        match p.live.newest {
+        match p.live.newest.filter(|_| !p.live.checking) {
             Some(newest) => {
                 if let Some(number) = ring.near(index, newest) {
                     self.on_live_have(now, peer, number);
@@ -316,8 +342,7 @@ impl Torrent {
         let Some(live) = &self.live else { return };
         let Some(newest) = live.newest else { return };
         // What is too far ahead to be believed yet may be true all the same.
-        if number < self.pieces.exist().start || number > newest.saturating_add(live.config.ring.window() / 2)
-        {
+        if number < self.pieces.exist().start || number > newest.saturating_add(live.ahead()) {
             return;
         }
         let believed = newest.saturating_add(live.lead());
@@ -367,7 +392,9 @@ impl Torrent {
             self.pieces.exists_from(oldest);
         }
         self.pieces.exists_to(newest.saturating_add(1));
-        let gone = self.pieces.geometry().run(start..oldest.min(self.pieces.exist().end));
+        // Nobody has spoken of anything further ahead, however far the source has skipped.
+        let spoken_of = exist.end.saturating_add(live.config.ring.slots());
+        let gone = self.pieces.geometry().run(start..oldest.min(spoken_of));
         gone.collect::<Vec<_>>().into_iter().for_each(|piece| self.let_piece_go(now, piece));
         self.pieces.exists_from(oldest);
         if let Some(rate) = self.live_piece_rate() {
