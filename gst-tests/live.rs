@@ -25,6 +25,7 @@ const CHAIN: u8 = 51;
 const RESTART: u8 = 52;
 const CUT: u8 = 53;
 const STOPPED: u8 = 54;
+const ROUNDS: u8 = 55;
 /// How long a source stays away.
 const AWAY: Duration = Duration::from_secs(2);
 
@@ -291,4 +292,42 @@ fn a_viewer_that_stood_still_for_longer_than_its_window_hooks_in_anew() {
         assert_eq!(viewer.figure("rehooked"), 1);
     }
     source.until_over();
+}
+
+/// The smallest ring: sixteen pieces, of which four are kept: a quarter of a second.
+#[test]
+fn a_tiny_ring_goes_round_ten_times_and_nobody_is_given_anything_old() {
+    let scratch = scratch("rounds");
+    let plan =
+        Plan { rate: 65_536, seconds: 1, piece: 4_096, ..Plan::new(scratch.path(), address(SOURCES, 8)) };
+    let (in_a_piece, window, ring) = ((plan.piece as u64 - 128) / 188, 4, 16);
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    feed.until_more(in_a_piece * window);
+    let mut viewers: Vec<(u64, Watcher)> = Vec::new();
+    for round in 0..10 {
+        let end = feed.next() + ring * in_a_piece;
+        // In turn from the source and from who came last.
+        let upstream = viewers.last().filter(|_| round % 2 == 1).map_or(source.at, |(_, viewer)| viewer.at);
+        let (name, at) = (format!("viewer-{round}"), address(ROUNDS, round));
+        let viewer = Watcher::start(&name, scratch.path(), &source.tstream, at, &[upstream], &[]);
+        viewers.push((feed.next(), viewer));
+        feed.until_more(end.saturating_sub(feed.next()));
+    }
+    let end = feed.stop();
+    let (mut given, mut gaps) = (0, 0);
+    let wanted: u64 = viewers.iter().map(|(since, _)| end - since).sum();
+    for (since, viewer) in &mut viewers {
+        viewer.until_over();
+        let runs = runs(&viewer.given());
+        assert!(runs.is_sorted_by(|a, b| a.end < b.start), "back in time: {runs:?}\n{}", viewer.process.story());
+        let oldest = since.saturating_sub((window + 1) * in_a_piece);
+        assert!(runs[0].start >= oldest, "{runs:?} was given after {since}");
+        assert_eq!((runs[runs.len() - 1].end, viewer.figure("banned")), (end, 0), "{}", viewer.process.story());
+        given += runs.iter().map(|run| run.end - run.start).sum::<u64>();
+        gaps += runs.len() - 1;
+    }
+    source.until_over();
+    println!("{given} of {wanted} packets, {gaps} gaps");
+    assert!(given >= wanted * 9 / 10, "{given} of {wanted} packets, {gaps} gaps");
 }
