@@ -2,14 +2,15 @@
 //! nothing behind.
 #![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they wait by the clock")]
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstswarm::metainfo::create::{Content, Draft, encode};
+use support::leaks;
 use tempfile::TempDir;
 
 /// Starts and stops of each pipeline: `CYCLES` sets another number.
@@ -18,8 +19,6 @@ const CYCLES: usize = 350;
 const WARM_UP: usize = 20;
 /// A stop takes no longer than this while a read waits.
 const STOP_WITHIN: Duration = Duration::from_millis(200);
-/// How long threads and descriptors that are on their way out may take.
-const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 fn init() {
     static ONCE: Once = Once::new();
@@ -156,17 +155,7 @@ fn a_started_source_shows_its_figures_and_keeps_its_uri() {
 
 #[test]
 fn a_thousand_starts_and_stops_leave_nothing_behind() {
-    let cache = TempDir::new().unwrap();
-    // What is counted is counted in a whole process, so that it needs one for itself.
-    let run = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "starts_and_stops", "--ignored", "--nocapture"])
-        .env("GST_TRACERS", "leaks")
-        .env("G_DEBUG", "fatal-criticals")
-        .env("XDG_CACHE_HOME", cache.path())
-        .output()
-        .unwrap();
-    let said = [run.stdout, run.stderr].concat();
-    assert!(run.status.success(), "{}: {}", run.status, String::from_utf8_lossy(&said));
+    leaks::run_alone("starts_and_stops");
 }
 
 #[test]
@@ -183,48 +172,10 @@ fn starts_and_stops() {
     };
     let lines = nowhere.lines();
     lines.iter().for_each(|line| (0..WARM_UP).for_each(|n| cycle(line, n)));
-    let base = settled(usize::MAX);
-    let tracer = leaks_tracer();
-    tracer.emit_by_name::<()>("activity-start-tracking", &[]);
+    let base = leaks::settled(usize::MAX);
+    let tracer = leaks::tracer();
     lines.iter().for_each(|line| (0..cycles).for_each(|n| cycle(line, n)));
-    let now = settled(base);
+    let now = leaks::settled(base);
     assert!(now <= base, "{now} threads and descriptors after {base}");
-    assert_eq!(left_objects(&tracer), BTreeMap::new());
-}
-
-/// Threads and descriptors of this process, once there are no more than `wanted` or no fewer come.
-fn settled(wanted: usize) -> usize {
-    let count = |what: &str| std::fs::read_dir(Path::new("/proc/self").join(what)).unwrap().count();
-    let deadline = Instant::now() + GONE_WITHIN;
-    let mut last = usize::MAX;
-    loop {
-        let now = count("task") + count("fd");
-        let rests = wanted == usize::MAX && now == last;
-        if now <= wanted && wanted != usize::MAX || rests || Instant::now() > deadline {
-            return now;
-        }
-        last = now;
-        std::thread::sleep(Duration::from_millis(500));
-    }
-}
-
-/// The tracer that counts objects. (Its list of live objects is of no use: 1.22 takes references that it does
-/// not have.)
-fn leaks_tracer() -> gst::Tracer {
-    let mut tracers = gst::active_tracers().into_iter();
-    tracers.find(|t| t.type_().name() == "GstLeaksTracer").expect("GST_TRACERS=leaks is set")
-}
-
-/// Types of which more objects were made than went away since the tracking began, and how many more.
-fn left_objects(tracer: &gst::Tracer) -> BTreeMap<String, isize> {
-    let checkpoint = tracer.emit_by_name::<gst::Structure>("activity-get-checkpoint", &[]);
-    let mut left = BTreeMap::new();
-    for (list, one) in [("objects-created-list", 1), ("objects-removed-list", -1)] {
-        for entry in checkpoint.get::<gst::List>(list).unwrap().iter() {
-            let entry = entry.get::<gst::Structure>().unwrap();
-            *left.entry(entry.get::<String>("type-name").unwrap()).or_default() += one;
-        }
-    }
-    left.retain(|_, count| *count > 0);
-    left
+    assert_eq!(leaks::left_objects(&tracer), BTreeMap::new());
 }

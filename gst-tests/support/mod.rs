@@ -13,6 +13,7 @@ pub mod feed;
 pub mod files;
 pub mod film;
 pub mod filter;
+pub mod leaks;
 pub mod line;
 pub mod media;
 pub mod mount;
