@@ -320,10 +320,19 @@ fn a_tiny_ring_goes_round_ten_times_and_nobody_is_given_anything_old() {
     for (since, viewer) in &mut viewers {
         viewer.until_over();
         let runs = runs(&viewer.given());
-        assert!(runs.is_sorted_by(|a, b| a.end < b.start), "back in time: {runs:?}\n{}", viewer.process.story());
+        assert!(
+            runs.is_sorted_by(|a, b| a.end < b.start),
+            "back in time: {runs:?}\n{}",
+            viewer.process.story()
+        );
         let oldest = since.saturating_sub((window + 1) * in_a_piece);
         assert!(runs[0].start >= oldest, "{runs:?} was given after {since}");
-        assert_eq!((runs[runs.len() - 1].end, viewer.figure("banned")), (end, 0), "{}", viewer.process.story());
+        assert_eq!(
+            (runs[runs.len() - 1].end, viewer.figure("banned")),
+            (end, 0),
+            "{}",
+            viewer.process.story()
+        );
         given += runs.iter().map(|run| run.end - run.start).sum::<u64>();
         gaps += runs.len() - 1;
     }

@@ -1,5 +1,7 @@
 //! `swarmsink` as applications meet it: what goes in comes out elsewhere, errors are named, nothing is left behind.
 
+#![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they wait by the clock")]
+
 mod support;
 
 use std::collections::BTreeMap;
