@@ -6,18 +6,27 @@
 mod support;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gstswarm::metainfo::torrent::Metainfo;
+use gstswarm::wire::handshake::Hello;
+use gstswarm::wire::ids::PeerId;
+use gstswarm::wire::message::Message;
 use rustix::process::Signal;
 use support::broadcast::{PATIENCE, Plan, Watcher, all_figures, delays};
+use support::crowd::Crowd;
 use support::feed::{self, Feed};
 use support::files::{self, scratch};
+use support::line::encoded;
 use support::stranger::address;
+use support::subject::{descriptors, peak_memory};
 use support::transport::runs;
+use support::wait;
 
 /// Groups of addresses (see `stranger::address`): the broadcasters', and those of each test's viewers.
 const SOURCES: u8 = 50;
@@ -26,6 +35,11 @@ const RESTART: u8 = 52;
 const CUT: u8 = 53;
 const STOPPED: u8 = 54;
 const ROUNDS: u8 = 55;
+const PORT: u8 = 56;
+const CROWD: u8 = 57;
+const FOUND: u8 = 58;
+/// Most memory of a process, by its `VmHWM`.
+const MOST_MEMORY: u64 = 100 << 20;
 /// How long a source stays away.
 const AWAY: Duration = Duration::from_secs(2);
 
@@ -339,4 +353,173 @@ fn a_tiny_ring_goes_round_ten_times_and_nobody_is_given_anything_old() {
     source.until_over();
     println!("{given} of {wanted} packets, {gaps} gaps");
     assert!(given >= wanted * 9 / 10, "{given} of {wanted} packets, {gaps} gaps");
+}
+
+/// The answer to a request: its status, its headers, and its body.
+fn ask(at: SocketAddr, request: &str) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(at).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("it answers");
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("it speaks HTTP");
+    let body = answer.split_off(head + 4);
+    let head = String::from_utf8(answer).expect("a head is text");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("it has a status"), head.to_ascii_lowercase(), body)
+}
+
+fn get(at: SocketAddr, path: &str) -> (u16, String, Vec<u8>) {
+    ask(at, &format!("GET {path} HTTP/1.1\r\nHost: {at}\r\n\r\n"))
+}
+
+#[test]
+fn the_pages_are_on_the_port_of_the_peers() {
+    let scratch = scratch("port");
+    let name = "<b>&\"cam'.ts";
+    let more = ["--title", "</title><script>alert(1)</script>", "--announce-address", "tv.example.org"];
+    let plan = Plan::new(scratch.path(), address(SOURCES, 9));
+    let plan = Plan { name: name.to_owned(), more: more.map(str::to_owned).into(), ..plan };
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let mut viewer =
+        Watcher::start("viewer", scratch.path(), &plan.tstream(), address(PORT, 0), &[source.at], &[]);
+    viewer.until_given(0);
+
+    let (status, head, page) = get(source.at, "/");
+    let page = String::from_utf8(page).expect("a page is text");
+    assert_eq!(status, 200, "{head}");
+    assert!(head.contains("default-src 'none'"), "{head}");
+    assert!(page.contains("&lt;b&gt;&amp;&quot;cam&#39;.ts") && page.contains("viewers connected"), "{page}");
+    for markup in ["<b>", "<script", "cam'"] {
+        assert!(!page.contains(markup), "`{markup}` in\n{page}");
+    }
+    // As the page itself links to it, and with as little escaped as possible.
+    let link = page.split_once("href=\"").and_then(|(_, rest)| rest.split_once('"')).expect("a link").0;
+    let tstream = fs::read(&source.tstream).expect("it is there");
+    for path in [link, "/%3Cb%3E&%22cam'.ts.tstream"] {
+        let (status, _, body) = get(source.at, path);
+        assert!(status == 200 && body == tstream, "{path}: {status}");
+    }
+    let metainfo = Metainfo::parse(&tstream).expect("it is one");
+    let hash = metainfo.info_hash.0.map(|byte| format!("%{byte:02x}")).concat();
+    let own = "peer_id=-XX0000-123456789012&port=7&uploaded=0&downloaded=0&left=1&compact=1";
+    let (status, _, body) = get(source.at, &format!("/announce?info_hash={hash}&{own}"));
+    assert!(status == 200 && body.starts_with(b"d") && find(&body, b"5:peers"), "{status}");
+    let (status, _, body) = get(source.at, &format!("/scrape?info_hash={hash}"));
+    assert!(status == 200 && find(&body, &metainfo.info_hash.0), "{status}");
+    let (_, _, body) = get(source.at, &format!("/announce?info_hash={}&{own}", "%01".repeat(20)));
+    assert!(find(&body, b"failure reason"), "another torrent's announce was answered");
+
+    let files =
+        [".sauth", ".restart", "", ".tstream.old"].map(|ending| format!("/%3Cb%3E&%22cam'.ts{ending}"));
+    let elsewhere = ["/x", "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "//", "/thumbnail.jpg"];
+    for path in files.iter().map(String::as_str).chain(elsewhere) {
+        assert_eq!(get(source.at, path).0, 404, "{path}");
+    }
+    assert_eq!(
+        ask(source.at, &format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", plan.at)).0,
+        405
+    );
+    for (host, status) in [
+        ("evil.example.com", 421),
+        ("tv.example.org.evil.example.com", 421),
+        ("", 421),
+        ("tv.example.org", 200),
+        ("TV.example.org:80", 200),
+        ("localhost", 200),
+        ("[::1]:80", 200),
+    ] {
+        for path in ["/", link, "/thumbnail.jpg"] {
+            let expected = if path == "/thumbnail.jpg" && status == 200 { 404 } else { status };
+            let answer =
+                ask(source.at, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+            assert_eq!(answer.0, expected, "{path} of {host}");
+        }
+    }
+    let end = feed.stop();
+    viewer.until_over();
+    assert_eq!(runs(&viewer.given()).last().map(|run| run.end), Some(end));
+    source.until_over();
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// Silent callers, some that begin a request and never end it, and some that shake hands and want everything.
+#[test]
+fn five_hundred_callers_keep_out_no_viewer_and_break_nothing() {
+    let scratch = scratch("crowd");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 10));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let watch = |name, number| {
+        Watcher::start(name, scratch.path(), &plan.tstream(), address(PORT, number), &[plan.at], &[])
+    };
+    let early = watch("early", 1);
+    early.until_given(0);
+    let tstream = fs::read(&source.tstream).expect("it is there");
+    let info_hash = Metainfo::parse(&tstream).expect("it is one").info_hash;
+    let words = move |n: u16| {
+        let mut id = *b"-XX0000-crowd.......";
+        id[14..16].copy_from_slice(&n.to_be_bytes());
+        let hello = Hello::ours(info_hash, PeerId(id)).encode();
+        match n % 4 {
+            0 => Vec::new(),
+            1 => b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ".to_vec(),
+            2 => b"\x13BitTorrent".to_vec(),
+            _ => [&hello[..], &encoded(&Message::HaveAll), &encoded(&Message::Interested)].concat(),
+        }
+    };
+    let crowd = Crowd::start(CROWD, (500, 250), source.at, words);
+    let all = || crowd.made() >= 500;
+    wait::until("the crowd to be there", PATIENCE, all, || format!("{} of them", crowd.made()));
+    let begun = Instant::now();
+    let late = watch("late", 2);
+    late.until_given(0);
+    println!("joined after {:?} among {} of {} calls", begun.elapsed(), crowd.connected(), crowd.made());
+    let (status, ..) = get(source.at, "/");
+    assert_eq!(status, 200);
+    feed.until_more(2 * feed::packets_per_second(plan.rate));
+    let (memory, descriptors) = (peak_memory(source.process.id()), descriptors(source.process.id()));
+    println!("{} MiB, {descriptors} descriptors, {}", memory >> 20, source.figures());
+    assert!(memory < MOST_MEMORY, "{memory} bytes of memory");
+    drop(crowd);
+    let end = feed.stop();
+    for mut viewer in [early, late] {
+        viewer.until_over();
+        let runs = runs(&viewer.given());
+        assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    }
+    source.until_over();
+}
+
+#[test]
+fn viewers_that_know_the_tracker_only_find_the_source_and_each_other() {
+    let scratch = scratch("found");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 11));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let watch = |number| {
+        let name = format!("viewer-{number}");
+        Watcher::start(&name, scratch.path(), &plan.tstream(), address(FOUND, number), &[], &[])
+    };
+    let mut viewers = Vec::new();
+    for number in 0..3 {
+        let viewer = watch(number);
+        viewer.until_given(0);
+        viewers.push(viewer);
+    }
+    for viewer in &viewers {
+        viewer.until("the source and the two others", |figures| figures["peers"].as_u64() >= Some(3));
+    }
+    source.until("all of them", |figures| figures["viewers"].as_u64() == Some(3));
+    let end = feed.stop();
+    for viewer in &mut viewers {
+        viewer.until_over();
+        let runs = runs(&viewer.given());
+        assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    }
+    source.until_over();
 }

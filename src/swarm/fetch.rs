@@ -9,6 +9,7 @@ use super::torrent::Torrent;
 use super::{Job, Output, PeerKey};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::PieceIndex;
+use crate::stream::playback::Playback;
 use crate::time::Instant;
 use crate::wire::extension::ExtensionHandshake;
 use crate::wire::live;
@@ -201,7 +202,10 @@ impl Torrent {
 
     fn has_something(&self, peer: PeerKey) -> bool {
         let Some(p) = self.peers.get(peer) else { return false };
+        // Who goes along with a broadcast has the next piece before long. Who says that he wants nothing for a
+        // moment loses his slot.
         self.pieces.needs_any_of(&p.has)
+            || p.live.goes_along() && self.readers.values().any(Playback::is_hooked_in)
             || (self.config.budget.is_some() || self.live.is_some())
                 && self.pieces.all().any(|i| p.has.has(i) && self.may_be_needed(i))
     }

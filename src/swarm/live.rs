@@ -76,6 +76,13 @@ pub struct PeerLive {
     waiting_headers: Option<Headers>,
 }
 
+impl PeerLive {
+    /// It has shown that it takes part.
+    pub(super) const fn goes_along(&self) -> bool {
+        self.newest.is_some()
+    }
+}
+
 /// The state of a live torrent.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -115,6 +122,11 @@ impl Live {
             told: 0,
             stuck: BTreeMap::new(),
         }
+    }
+
+    /// Media time of a piece.
+    pub(super) fn piece_time(&self) -> Duration {
+        self.rate.piece_time()
     }
 
     /// The piece that we mean by an index.

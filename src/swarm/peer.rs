@@ -39,6 +39,10 @@ pub struct Uploads {
     pub unsent: u64,
     /// Payload sent.
     pub rate: RateMeter,
+    /// Since when it may ask and has not.
+    pub unused_since: Option<Instant>,
+    /// Slots that it was given and did not use.
+    pub wasted_slots: u32,
 }
 
 impl Uploads {
@@ -125,6 +129,8 @@ impl Peer {
                 turned_down: 0,
                 unsent: 0,
                 rate: RateMeter::new(RANK_WINDOW),
+                unused_since: None,
+                wasted_slots: 0,
             },
             given: RateMeter::new(RANK_WINDOW),
             useless: 0,

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::ask::raw;
 use super::choker::{Applicant, Choker};
 use super::event::Ban;
+use super::peer::Peer;
 use super::torrent::{REQQ, Torrent};
 use super::{Job, Output, PeerKey};
 use crate::metainfo::geometry::{Block, PieceIndex};
@@ -24,6 +25,10 @@ const MAX_READING: usize = 16;
 /// Requests that are turned down one after another until their peer is banned: each is answered (BEP 6), and a
 /// peer that does not read leaves the answers with us. More than any client has under way when it is choked.
 const MAX_TURNED_DOWN: u32 = 4 * REQQ;
+
+/// A viewer of a live broadcast that has not asked for anything in this time, nor in that of two pieces, gives its slot
+/// to another who waits: who wants it asks at once, and cannot wait for a round.
+const UNUSED: Duration = Duration::from_secs(1);
 
 impl Torrent {
     pub(super) fn choke_round(&mut self, now: Instant) {
@@ -69,11 +74,33 @@ impl Torrent {
         }
     }
 
+    /// In a live broadcast: slots that nobody uses go to those who wait, first to those who had none.
+    pub(super) fn reuse_slots(&mut self, now: Instant) {
+        let Some(patience) = self.live.as_ref().map(|live| UNUSED.max(live.piece_time() * 2)) else { return };
+        let waits = |p: &Peer| p.choked && p.interested_in_us;
+        let waiting = self.peers.iter().filter(|(_, p)| waits(p));
+        let mut waiting: Vec<_> = waiting.map(|(key, p)| (p.uploads.wasted_slots, p.since, key)).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        waiting.sort_unstable();
+        let unused = |p: &Peer| p.uploads.unused_since.is_some_and(|since| now - since > patience);
+        let unused: Vec<_> = self.peers.iter().filter(|(_, p)| unused(p)).map(|(key, _)| key).collect();
+        for (idle, (_, _, next)) in unused.into_iter().zip(waiting) {
+            if let Some(p) = self.peers.get_mut(idle) {
+                p.uploads.wasted_slots = p.uploads.wasted_slots.saturating_add(1);
+            }
+            self.set_choked(now, idle, true);
+            self.set_choked(now, next, false);
+        }
+    }
+
     pub(super) fn set_choked(&mut self, now: Instant, peer: PeerKey, choked: bool) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         if std::mem::replace(&mut p.choked, choked) == choked {
             return;
         }
+        p.uploads.unused_since = (!choked).then_some(now);
         let message = if choked { Message::Choke } else { Message::Unchoke };
         self.send(now, peer, message);
         if choked {
@@ -95,6 +122,7 @@ impl Torrent {
             return self.refuse(now, peer, block);
         }
         p.uploads.queue.push_back(block);
+        p.uploads.unused_since = None;
         self.serve_now = true;
     }
 

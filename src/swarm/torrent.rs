@@ -285,6 +285,7 @@ impl Torrent {
         self.look_after_peers(now);
         self.rate_peers(now);
         self.hedge(now);
+        self.reuse_slots(now);
         self.drop_idle();
         self.refill_all();
         self.dial_now = true;
