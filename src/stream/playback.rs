@@ -91,7 +91,8 @@ pub struct Viewing {
 #[derive(Copy, Clone, Debug)]
 struct Live {
     viewing: Viewing,
-    hooked_in: bool,
+    /// Where it was hooked in last.
+    hooked_in: Option<u64>,
 }
 
 /// Figures over a reader's life.
@@ -187,7 +188,7 @@ impl Playback {
 
     /// A viewer of a live broadcast, not hooked in yet.
     pub fn live(now: Instant, viewing: Viewing) -> Self {
-        let live = Some(Live { viewing, hooked_in: false });
+        let live = Some(Live { viewing, hooked_in: None });
         Self { live, ..Self::new(now, 0..u64::MAX, None, viewing.buffer) }
     }
 
@@ -201,9 +202,11 @@ impl Playback {
     /// A live viewer goes on from this byte.
     pub fn hook_in(&mut self, now: Instant, byte: u64) {
         let started = self.tally.start_up.is_some();
-        self.tally.rehooked += u64::from(started);
         if let Some(live) = &mut self.live {
-            live.hooked_in = true;
+            let before = live.hooked_in.replace(byte);
+            // Where nothing came it was never watched from: the place was out of date already.
+            let watched = before.is_some_and(|before| self.contiguous > before);
+            self.tally.rehooked += u64::from(started && watched);
         }
         self.start_at(now, byte, false);
         (self.waiting, self.flushed) = (None, Some(now));
@@ -214,7 +217,7 @@ impl Playback {
 
     /// Whether it knows where it begins. (A film's reader always does.)
     pub fn is_hooked_in(&self) -> bool {
-        self.live.is_none_or(|live| live.hooked_in)
+        self.live.is_none_or(|live| live.hooked_in.is_some())
     }
 
     /// A live viewer goes on behind a hole of so many pieces. Its media time goes on too: the hole is part of it.
