@@ -50,6 +50,10 @@
 //! *piece*: unit of verification · *block*: unit of request, 16 KiB · *playhead*: where reading goes on ·
 //! *high, mid, low set*: Give-to-Get's cut of what is wanted · *have*: verified · *flushed*: survives a crash ·
 //! *candidate*: a known address, not connected · *seed*: a peer with everything · *stall*: the player has to wait.
+//!
+//! Of a broadcast: *stamp*: what the source signs at the end of each piece · *ring*, *slot*: where a piece lies, again
+//! and again · *window*: the newest pieces, which are kept · *live point*: the newest piece that neighbours have ·
+//! *hook in*: to begin there, less a buffer · *hole*: a piece that did not come in time · *drop*: to skip it.
 
 pub mod rate;
 pub mod time;

@@ -18,6 +18,10 @@ use bytes::Bytes;
 use super::broadcast::{BroadcastStats, Figures};
 use super::session::Handle;
 
+/// What may not stand in a path as it is.
+const IN_PATH: percent_encoding::AsciiSet =
+    percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// What the pages are made from.
 struct Shown {
     handle: Handle,
@@ -90,7 +94,7 @@ impl Shown {
         let BroadcastStats { rate, next, .. } = made;
         let name = text(&metainfo.name);
         let title = text(metainfo.title.as_deref().unwrap_or(&metainfo.name));
-        let link = percent_encoding::utf8_percent_encode(&metainfo.name, percent_encoding::NON_ALPHANUMERIC);
+        let link = percent_encoding::utf8_percent_encode(&metainfo.name, &IN_PATH);
         let window = stats.live.map_or(0, |live| live.window);
         let mut out = format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>\
