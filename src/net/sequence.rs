@@ -1,6 +1,6 @@
 //! The numbers of a broadcast's pieces, kept in a file so that none is ever used twice.
 //!
-//! The file holds the first number that was not handed out for sure: numbers are reserved ahead, [`RESERVE`] at a
+//! The file holds the first number that was not handed out for sure: numbers are reserved ahead, `RESERVE` at a
 //! time, and the file is replaced before the first of them is used. So a crash skips some, and repeats none.
 
 use std::fs::{self, File};

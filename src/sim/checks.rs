@@ -4,7 +4,7 @@
 //! Safety only: no request to a choking peer (but allowed-fast pieces), for a piece that it has not announced,
 //! outside the torrent, for what is there already, twice, or beyond the peer's own queue limit; no block out
 //! that is not verified or was not asked for; no byte to a viewer that is not verified; bounded peers, dials,
-//! memory and outputs. What only a broadcast can break is in [`live_checks`](super::live_checks).
+//! memory and outputs. What only a broadcast can break is in `live_checks`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

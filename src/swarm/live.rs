@@ -2,7 +2,7 @@
 //!
 //! The newest verified stamp sets the window: older pieces than it holds are thrown away, here and in what is known
 //! of the neighbours, who do the same. Behind the newest stamp so many pieces more are believed to exist as peers
-//! say that they have, within bounds ([`LEAD`]): a stamp comes only once a second. An index on the wire is read
+//! say that they have, within bounds (`LEAD`): a stamp comes only once a second. An index on the wire is read
 //! relative to the newest stamp of whoever said it, so rounds of the ring cannot be confused.
 //!
 //! Stamps are checked by workers ([`Job::CheckStamp`]), one at a time a peer; one that was seen before is not
