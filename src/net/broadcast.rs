@@ -51,6 +51,8 @@ struct Tally {
     lost: AtomicU64,
     waiting: AtomicUsize,
     failed: AtomicBool,
+    /// What waits is not made any more.
+    hurry: AtomicBool,
 }
 
 impl Tally {
@@ -64,6 +66,7 @@ impl Tally {
             lost: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
+            hurry: AtomicBool::new(false),
         }
     }
 
@@ -165,6 +168,11 @@ impl Broadcaster {
     /// What it does, for others to see.
     pub fn figures(&self) -> Figures {
         Figures(self.tally.clone())
+    }
+
+    /// What waits to be cut is lost from now on, so that the end does not have to wait for that.
+    pub fn hurry(&self) {
+        self.tally.hurry.store(true, Ordering::Relaxed);
     }
 
     /// Ends for good: viewers see the end of the stream behind the last piece. Waits until that is made.
@@ -282,7 +290,11 @@ impl Maker {
         match feed {
             Feed::Bytes(bytes) => {
                 self.tally.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
-                self.cutter.push(self.now(), bytes);
+                if self.tally.hurry.load(Ordering::Relaxed) {
+                    self.tally.lost.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                } else {
+                    self.cutter.push(self.now(), bytes);
+                }
             }
             Feed::Headers(headers) => {
                 if let Err(error) = self.cutter.set_headers(headers) {

@@ -75,6 +75,11 @@ impl OnAir {
         self.broadcaster.end();
     }
 
+    /// Lets the end come at once, whatever still waits to be made into pieces.
+    pub(super) fn hurry(&self) {
+        self.broadcaster.hurry();
+    }
+
     /// Whether the stream has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
@@ -93,6 +98,7 @@ impl OnAir {
 
     /// Ends all of it, in the background: the stream at once, the rest when the viewers have the last pieces.
     pub(super) fn leave(self: Arc<Self>, linger: Duration) {
+        self.hurry();
         let goodbye = move || {
             self.end();
             self.claim.release();

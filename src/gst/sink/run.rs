@@ -198,7 +198,14 @@ impl Run {
 
     /// Ends a waiting [`end`](Self::end), or allows it to wait again.
     pub(super) fn set_flushing(&self, flushing: bool) {
-        self.state().flushing = flushing;
+        let mut state = self.state();
+        state.flushing = flushing;
+        if let (Stage::OnAir(on_air), true) = (&state.stage, flushing)
+            && on_air.has_ended()
+        {
+            on_air.hurry();
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
