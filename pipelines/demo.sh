@@ -40,16 +40,9 @@ run() {
 
 taken() { (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-need_packages "${play_packages[@]}"
-need_rust
-
-say "building the plugin and the command (release)"
-cd "$here"
-cargo build --quiet --locked --release
-target=${CARGO_TARGET_DIR:-$here/target}/release
+build_swarm
 # A registry and a cache of our own: nothing of this machine's settings is read or changed.
-export GST_PLUGIN_PATH=$target GST_REGISTRY=$work/registry.bin XDG_CACHE_HOME=$work/cache
-swarm=$target/swarm
+export GST_REGISTRY=$work/registry.bin XDG_CACHE_HOME=$work/cache
 cd "$work"
 
 say "making a film: $seconds s of H.264 and AAC in MP4"

@@ -87,3 +87,25 @@ install_rust() {
   fi
   fail "Rust could not be installed: install $oldest_rust or newer, see https://rustup.rs"
 }
+
+# build_swarm: builds the plugin and the command; then $swarm is the command, and GStreamer knows the elements.
+build_swarm() {
+  need_packages "${play_packages[@]}"
+  need_rust
+  say "building the plugin and the command (release)"
+  (cd "$here" && cargo build --quiet --locked --release)
+  local target=${CARGO_TARGET_DIR:-$here/target}/release
+  # A registry of our own: that of this machine's other programs stays as it is.
+  export GST_PLUGIN_PATH=$target GST_REGISTRY=$target/gst-registry.bin
+  swarm=$target/swarm
+}
+
+# broadcast_as NAME [HOST]: makes $sink (the element) and $live (the command) for a broadcast in the folder $FOLDER
+# on the port $PORT, found by viewers as HOST or $HOST_NAME.
+broadcast_as() {
+  local name=$1 host=${2:-${HOST_NAME:-}} folder=${FOLDER:-.} port=${PORT:-8764}
+  mkdir -p "$folder"
+  sink=(swarmsink "location=$folder/$name.tstream" "port=$port" ${host:+"announce-address=$host"})
+  live=("$swarm" live --name "$name" --destdir "$folder" --port "$port" ${host:+--announce-address "$host"})
+  say "viewers open $folder/$name.tstream, also at http://${host:-this-machine}:$port/ - Ctrl-C ends it"
+}

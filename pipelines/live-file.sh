@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Broadcasts a file again and again, until Ctrl-C: live-file.sh FILE
+# What MPEG-TS cannot carry is encoded; all else goes out as it is. FOLDER, PORT and HOST_NAME as in need.sh.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=pipelines/need.sh
+source "$here/pipelines/need.sh"
+
+(($# == 1)) || fail "say which file: live-file.sh FILE"
+[[ -r $1 ]] || fail "$1 cannot be read"
+build_swarm
+need_packages ffmpeg
+
+# codec TYPE KEEP NEW: as it is, if the file's first stream of this type is one of those in KEEP.
+codec() {
+  local found
+  found=$(ffprobe -v error -select_streams "$1:0" -show_entries stream=codec_name -of csv=p=0 "$file" | head -n 1)
+  [[ " $2 " == *" ${found%,} "* ]] && echo copy || echo "$3"
+}
+
+file=$1
+video=$(codec v "h264 hevc mpeg2video" libx264)
+audio=$(codec a "aac mp3 mp2 ac3" aac)
+broadcast_as "$(basename "${file%.*}").ts"
+# ffmpeg keeps the time (-re), so that the element need not.
+ffmpeg -v error -nostdin -re -stream_loop -1 -i "$file" -map 0:v:0? -map 0:a:0? -c:v "$video" -c:a "$audio" -f mpegts - \
+  | gst-launch-1.0 -e -q fdsrc ! "${sink[@]}" sync=false
