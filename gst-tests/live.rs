@@ -5,11 +5,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,12 +20,15 @@ use gstswarm::wire::handshake::Hello;
 use gstswarm::wire::ids::PeerId;
 use gstswarm::wire::message::Message;
 use rustix::process::Signal;
+use support::attacks::{Attack, Due};
 use support::broadcast::{PATIENCE, Plan, Watcher, all_figures, delays};
 use support::crowd::Crowd;
 use support::feed::{self, Feed};
+use support::film::Film;
 use support::files::{self, scratch};
 use support::line::encoded;
-use support::stranger::address;
+use support::live_attacks::{self, Ring};
+use support::stranger::{Stranger, address};
 use support::subject::{descriptors, peak_memory};
 use support::transport::runs;
 use support::wait;
@@ -38,6 +43,9 @@ const ROUNDS: u8 = 55;
 const PORT: u8 = 56;
 const CROWD: u8 = 57;
 const FOUND: u8 = 58;
+const HOSTILE: u8 = 59;
+const CALLED: u8 = 60;
+const CALLERS: u8 = 61;
 /// Most memory of a process, by its `VmHWM`.
 const MOST_MEMORY: u64 = 100 << 20;
 /// How long a source stays away.
@@ -522,4 +530,76 @@ fn viewers_that_know_the_tracker_only_find_the_source_and_each_other() {
         assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
     }
     source.until_over();
+}
+
+/// Every kind of attacker at once, of those that a viewer calls and of those that call it, beside the honest source.
+#[test]
+fn a_viewer_among_attackers_is_given_no_wrong_byte_and_goes_on() {
+    let scratch = scratch("hostile");
+    let plan = hostile_plan(scratch.path(), 12);
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    source.until("some pieces", |figures| figures["piece"].as_u64() > Some(8));
+    let (ring, film) = (Ring::open(&source.tstream), Film::named(&source.tstream));
+    let called = (0..).zip(live_attacks::all(&ring)).map(|(number, attack)| {
+        let stranger = Stranger::listens(address(CALLED, number), &film, Arc::clone(&attack.script));
+        (attack, stranger)
+    });
+    let mut attackers: Vec<_> = called.collect();
+    let peers: Vec<_> = attackers.iter().map(|(_, stranger)| stranger.address()).chain([source.at]).collect();
+    let mut viewer =
+        Watcher::start("viewer", scratch.path(), &source.tstream, address(HOSTILE, 0), &peers, &[]);
+    attackers.extend((0..).zip(live_attacks::all(&ring)).map(|(number, attack)| {
+        let stranger =
+            Stranger::calls(address(CALLERS, number), viewer.at, &film, Arc::clone(&attack.script));
+        (attack, stranger)
+    }));
+    viewer.until_given(plan.rate);
+    // Who was never asked for a piece has given no wrong one.
+    let guilty = || deserve(&attackers, |attack, stranger| {
+        attack.due == Due::Ban && (!attack.name.starts_with(live_attacks::GIVES) || stranger.tally().given() > PIECE_OF_TWO)
+    });
+    let free = || -> Vec<_> {
+        let banned = viewer.banned().into_iter().collect();
+        guilty().difference(&banned).map(|ip| name_of(&attackers, *ip)).collect()
+    };
+    wait::until("the guilty to be banned", PATIENCE, || free().is_empty(), || {
+        format!("not banned: {:#?}\n{}", free(), viewer.process.story())
+    });
+    feed.until_more(5 * feed::packets_per_second(plan.rate));
+    assert_eq!(free(), Vec::<&str>::new(), "{}", viewer.process.story());
+    let spared = deserve(&attackers, |attack, _| attack.due == Due::Mercy);
+    let innocent = viewer.banned().into_iter().filter(|ip| spared.contains(ip));
+    let innocent: Vec<_> = innocent.map(|ip| name_of(&attackers, ip)).collect();
+    assert!(innocent.is_empty(), "banned without guilt: {innocent:?}\n{}", viewer.process.story());
+    let (memory, figures) = (viewer.peak_memory(), viewer.figures());
+    println!("{} MiB at most, {figures}", memory >> 20);
+    assert!(memory < MOST_MEMORY, "{memory} bytes of memory");
+    assert!(figures["banned"].as_u64() >= Some(guilty().len() as u64) && figures["bad_stamps"].as_u64() > Some(0));
+    let end = feed.stop();
+    viewer.until_over();
+    let runs = runs(&viewer.given());
+    println!("{runs:?} of {end}");
+    assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    drop(attackers);
+    source.until_over();
+}
+
+/// Bytes in a piece of two blocks.
+const PIECE_OF_TWO: u64 = 32 << 10;
+
+/// Two megabits a second in pieces of two blocks; a window of fifteen seconds.
+fn hostile_plan(scratch: &Path, number: u16) -> Plan {
+    let plan = Plan::new(scratch, address(SOURCES, number));
+    Plan { rate: 250_000, seconds: 60, piece: PIECE_OF_TWO as u32, ..plan }
+}
+
+fn deserve(attackers: &[(Attack, Stranger)], what: impl Fn(&Attack, &Stranger) -> bool) -> BTreeSet<IpAddr> {
+    let they = attackers.iter().filter(|(attack, stranger)| what(attack, stranger));
+    they.map(|(_, stranger)| stranger.address().ip()).collect()
+}
+
+fn name_of(attackers: &[(Attack, Stranger)], ip: IpAddr) -> &'static str {
+    let known = attackers.iter().find(|(_, stranger)| stranger.address().ip() == ip);
+    known.map_or("the source or a viewer", |(attack, _)| attack.name)
 }

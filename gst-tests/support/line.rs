@@ -73,6 +73,12 @@ impl Line {
         Self { stream, buffer: BytesMut::new(), id, film, tally }
     }
 
+    /// The same connection for another thread, which only speaks.
+    pub fn mouth(&self) -> io::Result<Self> {
+        let (film, tally) = (Arc::clone(&self.film), Arc::clone(&self.tally));
+        Ok(Self::new(self.stream.try_clone()?, self.id, film, tally))
+    }
+
     /// Any bytes.
     pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)

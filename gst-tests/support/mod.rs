@@ -15,6 +15,7 @@ pub mod film;
 pub mod filter;
 pub mod leaks;
 pub mod line;
+pub mod live_attacks;
 pub mod media;
 pub mod mount;
 pub mod network;
