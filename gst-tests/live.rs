@@ -585,6 +585,42 @@ fn a_viewer_among_attackers_is_given_no_wrong_byte_and_goes_on() {
     source.until_over();
 }
 
+/// What is announced and not given is had from somebody else in time: the window is longer than anybody is waited for.
+#[test]
+fn a_viewer_is_not_stopped_by_those_who_do_not_give_what_they_announce() {
+    let scratch = scratch("withheld");
+    let plan = hostile_plan(scratch.path(), 13);
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    source.until("some pieces", |figures| figures["piece"].as_u64() > Some(8));
+    let (ring, film) = (Ring::open(&source.tstream), Film::named(&source.tstream));
+    let attackers = (20..).zip(live_attacks::withhold(&ring));
+    let strangers: Vec<_> = attackers
+        .map(|(number, attack)| Stranger::listens(address(HOSTILE, number), &film, attack.script))
+        .collect();
+    let peers: Vec<_> = strangers.iter().map(Stranger::address).chain([source.at]).collect();
+    let mut viewer =
+        Watcher::start("viewer", scratch.path(), &source.tstream, address(HOSTILE, 1), &peers, &[]);
+    viewer.until_given(0);
+    let (begun, mut longest, mut last) = (Instant::now(), Duration::ZERO, (viewer.length(), Instant::now()));
+    while begun.elapsed() < Duration::from_secs(12) {
+        if viewer.length() > last.0 {
+            longest = longest.max(last.1.elapsed());
+            last = (viewer.length(), Instant::now());
+        }
+        thread::park_timeout(Duration::from_millis(10));
+    }
+    let asked: Vec<_> = strangers.iter().map(|stranger| stranger.tally().asked()).collect();
+    println!("asked {asked:?} times, waited {longest:?} at most, {}", viewer.figures());
+    assert!(viewer.banned().is_empty(), "{}", viewer.process.story());
+    let end = feed.stop();
+    viewer.until_over();
+    let runs = runs(&viewer.given());
+    assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    drop(strangers);
+    source.until_over();
+}
+
 /// Bytes in a piece of two blocks.
 const PIECE_OF_TWO: u64 = 32 << 10;
 

@@ -45,6 +45,11 @@ impl Tally {
         self.taken.load(Ordering::SeqCst)
     }
 
+    /// Requests that came in.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     /// Connections that shook hands.
     pub fn met(&self) -> u64 {
         self.met.load(Ordering::SeqCst)

@@ -197,7 +197,7 @@ fn sealed_by_another(ring: &Ring, seq: u32, info_hash: bool) -> (Bytes, [u8; STA
     (piece, stamp.encode())
 }
 
-/// All of them.
+/// All of them but those who [withhold] what they announce.
 pub fn all(ring: &Arc<Ring>) -> Vec<Attack> {
     [pieces(ring), stamps(ring), messages(), promises(ring)].into_iter().flatten().collect()
 }
@@ -319,21 +319,8 @@ fn messages() -> Vec<Attack> {
     ]
 }
 
-/// Those who promise what they do not give, and those who talk too much.
-fn promises(ring: &Arc<Ring>) -> Vec<Attack> {
-    let floods = |name, what: fn(&Ring, u32) -> Bytes| {
-        attack(name, Due::Mercy, ring, move |line, ring| {
-            line.meet()?;
-            let newest = ring.newest(line)?;
-            line.send(&hello(Some(ring.state(newest))))?;
-            line.send(&Message::Unchoke)?;
-            loop {
-                let newest = ring.newest(line)?;
-                line.raw(&what(ring, newest))?;
-                thread::park_timeout(Duration::from_millis(1));
-            }
-        })
-    };
+/// Those who announce what they do not give.
+pub fn withhold(ring: &Arc<Ring>) -> Vec<Attack> {
     vec![
         attack("announcing everything and giving nothing", Due::Mercy, ring, |line, ring| {
             goes_along(line, ring, |_, _| None)
@@ -346,6 +333,25 @@ fn promises(ring: &Arc<Ring>) -> Vec<Attack> {
                 (asked.begin >= BLOCK).then(|| ring.piece(seq).map(|piece| block(asked, &piece)))?
             })
         }),
+    ]
+}
+
+/// Those who say what cannot be, and those who talk too much.
+fn promises(ring: &Arc<Ring>) -> Vec<Attack> {
+    let floods = |name, due, what: fn(&Ring, u32) -> Bytes| {
+        attack(name, due, ring, move |line, ring| {
+            line.meet()?;
+            let newest = ring.newest(line)?;
+            line.send(&hello(Some(ring.state(newest))))?;
+            line.send(&Message::Unchoke)?;
+            loop {
+                let newest = ring.newest(line)?;
+                line.raw(&what(ring, newest))?;
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        })
+    };
+    vec![
         attack("a bitfield of all ones", Due::Either, ring, |line, ring| {
             line.meet()?;
             let newest = ring.newest(line)?;
@@ -363,22 +369,22 @@ fn promises(ring: &Arc<Ring>) -> Vec<Attack> {
             line.send(&Message::Unchoke)?;
             line.listen()
         }),
-        floods("having what does not exist yet", |ring, newest| {
+        floods("having what does not exist yet", Due::Mercy, |ring, newest| {
             let ahead = (1..ring.slots() / 2).map(|n| encoded(&Message::Have((newest + n) % ring.slots())));
             ahead.collect::<Vec<_>>().concat().into()
         }),
-        floods("a flood of haves", |ring, _| {
+        floods("a flood of haves", Due::Mercy, |ring, _| {
             let all = (0..ring.slots()).map(|n| encoded(&Message::Have(n)));
             all.collect::<Vec<_>>().concat().into()
         }),
-        floods("the same stamp again and again", |ring, newest| {
+        floods("the same stamp again and again", Due::Mercy, |ring, newest| {
             encoded(&tell(&ring.state(newest))).repeat(50).into()
         }),
-        floods("old stamps", |ring, newest| {
+        floods("old stamps", Due::Mercy, |ring, newest| {
             let old = newest.saturating_sub(ring.window() * 2)..newest;
             old.map(|seq| encoded(&tell(&ring.state(seq)))).collect::<Vec<_>>().concat().into()
         }),
-        floods("requests for what is gone", |ring, newest| {
+        floods("requests for what is gone", Due::Either, |ring, newest| {
             let gone = |n: u32| RawBlock {
                 index: (newest + ring.slots() / 2 + n) % ring.slots(),
                 begin: 0,
