@@ -21,11 +21,11 @@ use gstswarm::wire::ids::PeerId;
 use gstswarm::wire::message::Message;
 use rustix::process::Signal;
 use support::attacks::{Attack, Due};
-use support::broadcast::{PATIENCE, Plan, Watcher, all_figures, delays};
+use support::broadcast::{self, PATIENCE, Plan, Watcher, all_figures, delays};
 use support::crowd::Crowd;
 use support::feed::{self, Feed};
-use support::film::Film;
 use support::files::{self, scratch};
+use support::film::Film;
 use support::line::encoded;
 use support::live_attacks::{self, Ring};
 use support::stranger::{Stranger, address};
@@ -46,6 +46,7 @@ const FOUND: u8 = 58;
 const HOSTILE: u8 = 59;
 const CALLED: u8 = 60;
 const CALLERS: u8 = 61;
+const CALLERS_OF_SOURCE: u8 = 62;
 /// Most memory of a process, by its `VmHWM`.
 const MOST_MEMORY: u64 = 100 << 20;
 /// How long a source stays away.
@@ -554,34 +555,59 @@ fn a_viewer_among_attackers_is_given_no_wrong_byte_and_goes_on() {
             Stranger::calls(address(CALLERS, number), viewer.at, &film, Arc::clone(&attack.script));
         (attack, stranger)
     }));
+    let of_source: Vec<_> = (0..)
+        .zip(live_attacks::all(&ring).into_iter().chain(live_attacks::withhold(&ring)))
+        .map(|(number, attack)| {
+            let from = address(CALLERS_OF_SOURCE, number);
+            let stranger = Stranger::calls(from, source.at, &film, Arc::clone(&attack.script));
+            (attack, stranger)
+        })
+        .collect();
     viewer.until_given(plan.rate);
     // Who was never asked for a piece has given no wrong one.
-    let guilty = || deserve(&attackers, |attack, stranger| {
-        attack.due == Due::Ban && (!attack.name.starts_with(live_attacks::GIVES) || stranger.tally().given() > PIECE_OF_TWO)
-    });
+    let guilty = || {
+        deserve(&attackers, |attack, stranger| {
+            attack.due == Due::Ban
+                && (!attack.name.starts_with(live_attacks::GIVES) || stranger.tally().given() > PIECE_OF_TWO)
+        })
+    };
     let free = || -> Vec<_> {
         let banned = viewer.banned().into_iter().collect();
         guilty().difference(&banned).map(|ip| name_of(&attackers, *ip)).collect()
     };
-    wait::until("the guilty to be banned", PATIENCE, || free().is_empty(), || {
-        format!("not banned: {:#?}\n{}", free(), viewer.process.story())
-    });
+    wait::until(
+        "the guilty to be banned",
+        PATIENCE,
+        || free().is_empty(),
+        || format!("not banned: {:#?}\n{}", free(), viewer.process.story()),
+    );
     feed.until_more(5 * feed::packets_per_second(plan.rate));
     assert_eq!(free(), Vec::<&str>::new(), "{}", viewer.process.story());
-    let spared = deserve(&attackers, |attack, _| attack.due == Due::Mercy);
-    let innocent = viewer.banned().into_iter().filter(|ip| spared.contains(ip));
-    let innocent: Vec<_> = innocent.map(|ip| name_of(&attackers, ip)).collect();
-    assert!(innocent.is_empty(), "banned without guilt: {innocent:?}\n{}", viewer.process.story());
+    for (attackers, log) in [(&attackers, viewer.process.log()), (&of_source, source.process.log())] {
+        let spared = deserve(attackers, |attack, _| attack.due == Due::Mercy);
+        let innocent = broadcast::banned(&log).into_iter().filter(|ip| spared.contains(ip));
+        let innocent: Vec<_> = innocent.map(|ip| name_of(attackers, ip)).collect();
+        assert!(innocent.is_empty(), "banned without guilt: {innocent:?}\n{log}");
+    }
+    let liars = deserve(&of_source, |attack, _| {
+        attack.due == Due::Ban && !attack.name.starts_with(live_attacks::GIVES)
+    });
+    source.until("the liars to be banned", |figures| figures["banned"].as_u64() >= Some(liars.len() as u64));
+    let memory = peak_memory(source.process.id());
+    println!("source: {} MiB at most, {}", memory >> 20, source.figures());
+    assert!(memory < MOST_MEMORY, "{memory} bytes of memory");
     let (memory, figures) = (viewer.peak_memory(), viewer.figures());
     println!("{} MiB at most, {figures}", memory >> 20);
     assert!(memory < MOST_MEMORY, "{memory} bytes of memory");
-    assert!(figures["banned"].as_u64() >= Some(guilty().len() as u64) && figures["bad_stamps"].as_u64() > Some(0));
+    assert!(
+        figures["banned"].as_u64() >= Some(guilty().len() as u64) && figures["bad_stamps"].as_u64() > Some(0)
+    );
     let end = feed.stop();
     viewer.until_over();
     let runs = runs(&viewer.given());
     println!("{runs:?} of {end}");
     assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
-    drop(attackers);
+    drop((attackers, of_source));
     source.until_over();
 }
 

@@ -179,7 +179,9 @@ fn block(asked: RawBlock, piece: &[u8]) -> Message {
 /// Everything right.
 pub fn honest(ring: &Arc<Ring>) -> Script {
     let ring = Arc::clone(ring);
-    script(move |line| goes_along(line, &ring, |asked, seq| ring.piece(seq).map(|piece| block(asked, &piece))))
+    script(move |line| {
+        goes_along(line, &ring, |asked, seq| ring.piece(seq).map(|piece| block(asked, &piece)))
+    })
 }
 
 /// A broadcaster's key that is not the source's.
@@ -232,11 +234,15 @@ fn pieces(ring: &Arc<Ring>) -> Vec<Attack> {
             Some(piece)
         }),
         gives("giving noise", |ring, _| Some(noise(ring.piece_length() as usize))),
-        gives("giving the piece before the one that was asked for", |ring, seq| ring.piece(seq.checked_sub(1)?)),
+        gives("giving the piece before the one that was asked for", |ring, seq| {
+            ring.piece(seq.checked_sub(1)?)
+        }),
         gives("giving the same piece each time", |ring, seq| {
             (seq.saturating_sub(ring.window() - 1)..seq).find_map(|old| ring.piece(old))
         }),
-        gives("giving pieces that another has signed", |ring, seq| Some(sealed_by_another(ring, seq, true).0.to_vec())),
+        gives("giving pieces that another has signed", |ring, seq| {
+            Some(sealed_by_another(ring, seq, true).0.to_vec())
+        }),
     ]
 }
 
@@ -304,7 +310,8 @@ fn messages() -> Vec<Attack> {
             line.listen()
         }),
     };
-    let extended = |payload: Vec<u8>| encoded(&Message::Extended { id: ID, payload: payload.into() }).to_vec();
+    let extended =
+        |payload: Vec<u8>| encoded(&Message::Extended { id: ID, payload: payload.into() }).to_vec();
     vec![
         says("a message of noise", Due::Ban, extended(noise(2_000))),
         says("an empty message", Due::Ban, extended(Vec::new())),
