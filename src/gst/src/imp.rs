@@ -88,9 +88,12 @@ impl SwarmSrc {
 
     /// A live source is one before it is started.
     fn set_up_live(&self) {
+        // A film is none, and its torrent need not be read for that here.
         let live = self.settings().is_live && self.is_live();
-        self.obj().set_live(live);
-        self.obj().set_format(if live { gst::Format::Time } else { gst::Format::Bytes });
+        if live != self.obj().is_live() {
+            self.obj().set_live(live);
+            self.obj().set_format(if live { gst::Format::Time } else { gst::Format::Bytes });
+        }
     }
 
     fn is_live(&self) -> bool {
@@ -194,7 +197,8 @@ impl ElementImpl for SwarmSrc {
         &self,
         change: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
-        if change == gst::StateChange::NullToReady || change == gst::StateChange::ReadyToPaused {
+        // Later it would be too late: a demuxer that pulls has us started before it is our turn.
+        if change == gst::StateChange::NullToReady {
             self.set_up_live();
         }
         let success = self.parent_change_state(change)?;
