@@ -21,4 +21,4 @@ broadcast_as camera.ts
 exec gst-launch-1.0 -e -q v4l2src device="$device" ! decodebin ! videoconvert ! videoscale ! videorate \
   ! video/x-raw,format=I420,width=640,height=360,framerate=25/1,pixel-aspect-ratio=1/1 \
   ! x264enc speed-preset=veryfast tune=zerolatency bitrate=1200 key-int-max=50 ! h264parse config-interval=-1 \
-  ! queue ! mpegtsmux ! "${sink[@]}"
+  ! queue ! mpegtsmux ! "${sink[@]}" bitrate=170000

@@ -11,4 +11,4 @@ broadcast_as screen.ts
 exec gst-launch-1.0 -e -q ximagesrc use-damage=false ! video/x-raw,framerate=15/1 ! videoconvert ! videoscale \
   ! "video/x-raw,format=I420,width=(int)[2,1280,2],height=(int)[2,720,2],pixel-aspect-ratio=1/1" \
   ! x264enc speed-preset=veryfast tune=zerolatency bitrate=1500 key-int-max=30 ! h264parse config-interval=-1 \
-  ! queue ! mpegtsmux ! "${sink[@]}"
+  ! queue ! mpegtsmux ! "${sink[@]}" bitrate=210000

@@ -8,7 +8,7 @@ source "$here/pipelines/need.sh"
 
 build_swarm
 broadcast_as testpattern.ts
-exec gst-launch-1.0 -e -q mpegtsmux name=mux ! "${sink[@]}" \
+exec gst-launch-1.0 -e -q mpegtsmux name=mux ! "${sink[@]}" bitrate=150000 \
   videotestsrc is-live=true pattern=smpte horizontal-speed=4 ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 \
   ! clockoverlay halignment=center valignment=center font-desc="Sans 36" time-format="%H:%M:%S" \
   ! x264enc speed-preset=veryfast tune=zerolatency bitrate=900 key-int-max=50 ! h264parse config-interval=-1 ! queue ! mux. \

@@ -116,7 +116,7 @@ fn stream_specs() -> Vec<glib::ParamSpec> {
             .nick("Bitrate")
             .blurb(
                 "Bytes per second of the stream, for a new broadcast; 0 = measured from its first 5 seconds, \
-                 which are held back until then",
+                 which are held back until then (say it where the rate varies much)",
             )
             .mutable_ready()
             .build(),
