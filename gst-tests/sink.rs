@@ -337,6 +337,28 @@ fn one_location_makes_one_broadcast() {
     pipeline.stop();
 }
 
+/// One process has one engine a broadcast: that of a viewer makes no pieces.
+#[test]
+fn a_broadcast_that_this_process_watches_cannot_be_made_in_it() {
+    let place = Place::new("sink-watched");
+    let line = format!("fakesrc is-live=true num-buffers=3 ! {}", place.sink("bitrate=1000"));
+    Pipeline::start(&line).message(gst::MessageType::Eos);
+    let cache = folder(place.scratch.path(), "cache");
+    let source = format!("swarmsrc location={} linger=0 trackers=false", place.tstream().display());
+    let viewer = || Pipeline::start(&format!("{source} download-dir={} ! fakesink", cache.display()));
+    // The source's own engine has to be gone first.
+    let refused = || {
+        let _viewer = viewer();
+        let sink = gst::parse::launch(&place.sink("bitrate=1000")).unwrap();
+        let refused = sink.set_state(gst::State::Paused).is_err();
+        sink.set_state(gst::State::Null).unwrap();
+        refused
+    };
+    wait::until("a viewer's engine", PATIENCE, refused, String::new);
+    let _viewer = viewer();
+    assert_error(&error_of(&place.sink("bitrate=1000")), gst::ResourceError::Busy, "viewer");
+}
+
 #[test]
 fn a_broadcast_is_taken_up_again_unless_a_new_one_is_wanted() {
     let place = Place::new("sink-again");

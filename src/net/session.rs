@@ -149,6 +149,9 @@ pub enum OpenError {
     /// The engine's threads cannot be started.
     #[error("cannot start the engine's threads: {0}")]
     Runtime(#[from] std::io::Error),
+    /// What is to be broadcast is open already, and not as its source.
+    #[error("this process has the broadcast open already, as a viewer or at another port: end that first")]
+    Watched,
 }
 
 /// Why a read gives nothing.
@@ -197,6 +200,8 @@ struct Running {
     notices: broadcast::Sender<Notice>,
     listener: Arc<Listener>,
     metainfo: Arc<Metainfo>,
+    /// It is the source of this live broadcast.
+    source: bool,
     /// Of the current generation of handles.
     shared: std::sync::Weak<Shared>,
     generation: u64,
@@ -207,11 +212,14 @@ static RUNNING: Mutex<BTreeMap<InfoHash, Running>> = Mutex::new(BTreeMap::new())
 /// Opens a torrent in this process's engine.
 ///
 /// # Errors
-/// When the engine's threads or its listening socket cannot be made.
+/// When the engine's threads or its listening socket cannot be made, or a broadcast is open and not as its source.
 pub fn open(metainfo: Arc<Metainfo>, options: Options) -> Result<Handle, OpenError> {
     let mut running = running();
     let info_hash = metainfo.info_hash;
     if let Some(engine) = running.get_mut(&info_hash).filter(|e| e.is_usable()) {
+        if options.source && !(engine.source && engine.listener.addr().port() == options.listen_port) {
+            return Err(OpenError::Watched);
+        }
         let shared = engine.shared.upgrade().unwrap_or_else(|| engine.share(options.linger));
         let handle = Handle { shared };
         handle.set_limits(options.max_upload_rate, options.max_download_rate);
@@ -233,6 +241,7 @@ pub fn open(metainfo: Arc<Metainfo>, options: Options) -> Result<Handle, OpenErr
         notices: broadcast::channel(NOTICES).0,
         listener: Arc::clone(&listener),
         metainfo,
+        source: options.source,
         shared: std::sync::Weak::new(),
         generation: 0,
     };

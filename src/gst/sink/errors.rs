@@ -33,7 +33,7 @@ fn kind(error: &StationError) -> gst::ResourceError {
         StationError::Open(OpenError::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
             gst::ResourceError::Busy
         }
-        StationError::OnAir { .. } => gst::ResourceError::Busy,
+        StationError::OnAir { .. } | StationError::Open(OpenError::Watched) => gst::ResourceError::Busy,
         StationError::Name(_) | StationError::Draft(_) | StationError::Open(OpenError::Listen { .. }) => {
             gst::ResourceError::Settings
         }
@@ -103,6 +103,7 @@ mod tests {
             (io(ErrorKind::StorageFull), Kind::NoSpaceLeft),
             (listen(ErrorKind::AddrInUse), Kind::Busy),
             (listen(ErrorKind::AddrNotAvailable), Kind::Settings),
+            (StationError::Open(OpenError::Watched), Kind::Busy),
             (StationError::Name("x".into()), Kind::Settings),
             (StationError::NoKey { tstream: "x".into(), key: "y".into() }, Kind::NotAuthorized),
             (StationError::Sequence(SequenceError::Number { path: "x".into() }), Kind::OpenRead),

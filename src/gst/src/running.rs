@@ -365,6 +365,7 @@ fn open_failed(error: &OpenError) -> gst::ErrorMessage {
             gst::error_msg!(gst::ResourceError::Busy, ("{error}"))
         }
         OpenError::Listen { .. } => gst::error_msg!(gst::ResourceError::Settings, ("{error}")),
+        OpenError::Watched => gst::error_msg!(gst::ResourceError::Busy, ("{error}")),
         OpenError::Runtime(_) => gst::error_msg!(gst::ResourceError::Failed, ("{error}")),
     }
 }
