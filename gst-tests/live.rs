@@ -323,13 +323,13 @@ fn a_tiny_ring_goes_round_ten_times_and_nobody_is_given_anything_old() {
     let scratch = scratch("rounds");
     let plan =
         Plan { rate: 65_536, seconds: 1, piece: 4_096, ..Plan::new(scratch.path(), address(SOURCES, 8)) };
-    let (in_a_piece, window, ring) = ((plan.piece as u64 - 128) / 188, 4, 16);
+    let (in_a_piece, window, ring_pieces) = ((plan.piece as u64 - 128) / 188, 4, 16);
     let mut source = plan.start();
     let feed = source.feed(0, plan.rate);
     feed.until_more(in_a_piece * window);
     let mut viewers: Vec<(u64, Watcher)> = Vec::new();
     for round in 0..10 {
-        let end = feed.next() + ring * in_a_piece;
+        let end = feed.next() + ring_pieces * in_a_piece;
         // In turn from the source and from who came last.
         let upstream = viewers.last().filter(|_| round % 2 == 1).map_or(source.at, |(_, viewer)| viewer.at);
         let (name, at) = (format!("viewer-{round}"), address(ROUNDS, round));
@@ -361,6 +361,10 @@ fn a_tiny_ring_goes_round_ten_times_and_nobody_is_given_anything_old() {
     }
     source.until_over();
     println!("{given} of {wanted} packets, {gaps} gaps");
+    // What has left the window lies in the ring still, until it is written over.
+    let (ring, newest) = (Ring::open(&source.tstream), number_in(&plan.file(".restart")) - 1);
+    let there = (newest + 1 - ring_pieces..=newest).filter(|seq| ring.piece(*seq as u32).is_some()).count();
+    assert_eq!(there as u64, ring_pieces);
     assert!(given >= wanted * 9 / 10, "{given} of {wanted} packets, {gaps} gaps");
 }
 

@@ -65,7 +65,7 @@ async fn live(parts: &Parts, store: Arc<DiskStore>) -> Ready {
     if let Some(Err(error)) = on_worker(&parts.workers, move || room.make_room(bytes)).await {
         tracing::warn!(%error, "cannot make room in the cache");
     }
-    let storage: Arc<dyn Storage> = Arc::new(RingStore::new(Arc::clone(&store)));
+    let storage: Arc<dyn Storage> = Arc::new(RingStore::new(Arc::clone(&store), parts.options.source));
     parts.shelf.opened(Arc::clone(&storage), have.clone());
     Ready { store, storage, have, budget: None }
 }
