@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gstswarm::metainfo::torrent::Metainfo;
+use gstswarm::stream::cutter::MAX_HEADERS;
 use gstswarm::wire::handshake::Hello;
 use gstswarm::wire::ids::PeerId;
 use gstswarm::wire::message::Message;
@@ -23,11 +24,13 @@ use rustix::process::Signal;
 use support::attacks::{Attack, Due};
 use support::broadcast::{self, PATIENCE, Plan, Watcher, all_figures, delays};
 use support::crowd::Crowd;
+use support::decoding::decode;
 use support::feed::{self, Feed};
 use support::files::{self, scratch};
 use support::film::Film;
 use support::line::encoded;
 use support::live_attacks::{self, Ring};
+use support::media::{self, Container, Picture};
 use support::stranger::{Stranger, address};
 use support::subject::{descriptors, peak_memory};
 use support::transport::runs;
@@ -44,6 +47,7 @@ const PORT: u8 = 56;
 const CROWD: u8 = 57;
 const FOUND: u8 = 58;
 const HOSTILE: u8 = 59;
+const MEDIA: u8 = 63;
 const CALLED: u8 = 60;
 const CALLERS: u8 = 61;
 const CALLERS_OF_SOURCE: u8 = 62;
@@ -668,4 +672,66 @@ fn deserve(attackers: &[(Attack, Stranger)], what: impl Fn(&Attack, &Stranger) -
 fn name_of(attackers: &[(Attack, Stranger)], ip: IpAddr) -> &'static str {
     let known = attackers.iter().find(|(_, stranger)| stranger.address().ip() == ip);
     known.map_or("the source or a viewer", |(attack, _)| attack.name)
+}
+
+/// Seconds of the films that are broadcast, and how many times faster than they are to be watched.
+const FILM: u32 = 12;
+const SPEED: u64 = 4;
+
+/// One viewer is there from the beginning, and others come later: what each was given is the stream's headers and the
+/// rest of the film, and decodes.
+fn late_joiners_can_decode(container: Container, number: u16) {
+    let scratch = scratch("media");
+    gst::init().expect("GStreamer can be initialised");
+    let film = Arc::new(fs::read(media::film(container, Picture::Snow, FILM)).expect("it was made"));
+    let rate = film.len() as u64 * SPEED / u64::from(FILM);
+    let plan = Plan { rate, seconds: 60, ..Plan::new(scratch.path(), address(SOURCES, number)) };
+    let mut source = plan.start();
+    let watch = |place: u16| {
+        let at = address(MEDIA, number * 10 + place);
+        // The first one begins at the beginning, the others where the broadcast is.
+        let options = ["--buffer", if place == 0 { "10s" } else { "100ms" }];
+        Watcher::start(&format!("viewer-{place}"), scratch.path(), &source.tstream, at, &[plan.at], &options)
+    };
+    let mut viewers = vec![watch(0)];
+    viewers[0].until("the source", |figures| figures["peers"].as_u64() == Some(1));
+    let feed = Feed::bytes(source.process.stdin(), Arc::clone(&film), rate);
+    for place in 1..3 {
+        let third = film.len() as u64 * u64::from(place) / 3;
+        wait::until("a third of the film", PATIENCE, || feed.next() > third, String::new);
+        viewers.push(watch(place));
+    }
+    for (viewer, whole) in viewers.iter_mut().zip([true, false, false]) {
+        viewer.until_over();
+        let given = fs::read(&viewer.out).expect("it was written");
+        let same = given.iter().rev().zip(film.iter().rev()).take_while(|(a, b)| a == b).count();
+        let headers = &given[..given.len() - same];
+        assert!(headers.len() <= MAX_HEADERS && film.starts_with(headers), "{} bytes", headers.len());
+        assert!(!whole || same == film.len(), "{same} of {} bytes", film.len());
+        let decoded = decode(&viewer.out);
+        let part = same as f64 / film.len() as f64;
+        println!("{container}: {:.0} % and {} bytes of headers, {decoded:?}", part * 100.0, headers.len());
+        let wanted = part * f64::from(FILM * media::FRAME_RATE) * 0.9;
+        assert!(
+            decoded.pictures as f64 > wanted && decoded.sounds > 0 && decoded.damaged == 0,
+            "{decoded:?}"
+        );
+    }
+    drop(feed);
+    source.until_over();
+}
+
+#[test]
+fn late_joiners_can_decode_a_transport_stream() {
+    late_joiners_can_decode(Container::MpegTs, 20);
+}
+
+#[test]
+fn late_joiners_can_decode_matroska() {
+    late_joiners_can_decode(Container::MkvLive, 21);
+}
+
+#[test]
+fn late_joiners_can_decode_ogg() {
+    late_joiners_can_decode(Container::Ogg, 22);
 }

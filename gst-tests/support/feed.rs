@@ -1,6 +1,7 @@
 //! What a broadcast is fed with: bytes at a pace, and a note of when each was handed over.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -30,17 +31,34 @@ struct Shared {
 
 impl Feed {
     /// Writes from packet `from` on, so many packets a second; from where it stopped with the next one.
-    pub fn start(mut to: impl Write + Send + 'static, from: u64, packets_per_second: u64) -> Self {
+    pub fn start(to: impl Write + Send + 'static, from: u64, packets_per_second: u64) -> Self {
+        Self::run(to, from..u64::MAX, packets_per_second, packets)
+    }
+
+    /// Writes these bytes, so many a second, and ends behind the last one. Its packets are bytes.
+    pub fn bytes(to: impl Write + Send + 'static, bytes: Arc<Vec<u8>>, bytes_per_second: u64) -> Self {
+        let all = 0..bytes.len() as u64;
+        Self::run(to, all, bytes_per_second, move |run| bytes[run.start as usize..run.end as usize].to_vec())
+    }
+
+    fn run(
+        mut to: impl Write + Send + 'static,
+        all: Range<u64>,
+        per_second: u64,
+        bytes: impl Fn(Range<u64>) -> Vec<u8> + Send + 'static,
+    ) -> Self {
+        let Range { start, end } = all;
         let shared =
-            Shared { stop: AtomicBool::new(false), next: AtomicU64::new(from), written: Mutex::default() };
+            Shared { stop: AtomicBool::new(false), next: AtomicU64::new(start), written: Mutex::default() };
         let shared = Arc::new(shared);
         let theirs = Arc::clone(&shared);
         let thread = thread::spawn(move || {
-            let (begun, mut at) = (Instant::now(), from);
-            while !theirs.stop.load(Ordering::SeqCst) {
-                let due = from + begun.elapsed().as_micros() as u64 * packets_per_second / 1_000_000;
+            let (begun, mut at) = (Instant::now(), start);
+            while at < end && !theirs.stop.load(Ordering::SeqCst) {
+                let due = start + begun.elapsed().as_micros() as u64 * per_second / 1_000_000;
+                let due = due.min(end);
                 // A reader that was killed takes no more: the test knows.
-                if due > at && to.write_all(&packets(at..due)).is_err() {
+                if due > at && to.write_all(&bytes(at..due)).is_err() {
                     return;
                 }
                 at = at.max(due);

@@ -11,7 +11,7 @@ use sha1::{Digest, Sha1};
 use super::files;
 
 /// Pictures a second of all films.
-const FRAME_RATE: u32 = 25;
+pub const FRAME_RATE: u32 = 25;
 /// Samples a second of all films.
 const SAMPLE_RATE: u32 = 48_000;
 /// Samples in one buffer of the tone.
@@ -28,6 +28,8 @@ pub enum Container {
     Mp4FastStart,
     /// Matroska.
     Mkv,
+    /// Matroska that is not to be sought in, as live streams are.
+    MkvLive,
     /// MPEG transport stream.
     MpegTs,
     /// WebM with VP8 and Vorbis.
@@ -44,7 +46,7 @@ impl Container {
     const fn extension(self) -> &'static str {
         match self {
             Self::Mp4 | Self::Mp4FastStart => "mp4",
-            Self::Mkv => "mkv",
+            Self::Mkv | Self::MkvLive => "mkv",
             Self::MpegTs => "ts",
             Self::WebM => "webm",
             Self::Ogg => "ogg",
@@ -56,6 +58,7 @@ impl Container {
             Self::Mp4 => "mp4mux",
             Self::Mp4FastStart => "mp4mux faststart=true",
             Self::Mkv => "matroskamux",
+            Self::MkvLive => "matroskamux streamable=true",
             Self::MpegTs => "mpegtsmux",
             Self::WebM => "webmmux",
             Self::Ogg => "oggmux",
@@ -84,6 +87,7 @@ impl fmt::Display for Container {
             Self::Mp4 => "MP4 with its index at the end",
             Self::Mp4FastStart => "MP4 with its index in front",
             Self::Mkv => "Matroska",
+            Self::MkvLive => "live Matroska",
             Self::MpegTs => "MPEG-TS",
             Self::WebM => "WebM",
             Self::Ogg => "Ogg",

@@ -9,6 +9,7 @@ pub mod attacks;
 pub mod broadcast;
 pub mod commands;
 pub mod crowd;
+pub mod decoding;
 pub mod feed;
 pub mod files;
 pub mod film;
