@@ -649,8 +649,11 @@ fn a_viewer_is_not_stopped_by_those_who_do_not_give_what_they_announce() {
     assert!(viewer.banned().is_empty(), "{}", viewer.process.story());
     let end = feed.stop();
     viewer.until_over();
+    // Who is asked first by chance holds a piece up for five seconds; two of them one after the other cost it.
     let runs = runs(&viewer.given());
-    assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    let lost: u64 = runs.windows(2).map(|pair| pair[1].start - pair[0].end).sum();
+    let few = (strangers.len() as u64) * PIECE_OF_TWO / 188 * 2;
+    assert!(lost <= few && runs[runs.len() - 1].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
     drop(strangers);
     source.until_over();
 }
@@ -676,7 +679,7 @@ fn name_of(attackers: &[(Attack, Stranger)], ip: IpAddr) -> &'static str {
 
 /// Seconds of the films that are broadcast, and how many times faster than they are to be watched.
 const FILM: u32 = 12;
-const SPEED: u64 = 4;
+const SPEED: u64 = 2;
 
 /// One viewer is there from the beginning, and others come later: what each was given is the stream's headers and the
 /// rest of the film, and decodes.
@@ -690,7 +693,7 @@ fn late_joiners_can_decode(container: Container, number: u16) {
     let watch = |place: u16| {
         let at = address(MEDIA, number * 10 + place);
         // The first one begins at the beginning, the others where the broadcast is.
-        let options = ["--buffer", if place == 0 { "10s" } else { "100ms" }];
+        let options = ["--buffer", if place == 0 { "10s" } else { "1s" }];
         Watcher::start(&format!("viewer-{place}"), scratch.path(), &source.tstream, at, &[plan.at], &options)
     };
     let mut viewers = vec![watch(0)];
