@@ -1,5 +1,6 @@
 //! Live broadcasts from outside: `swarm live` and `swarm get` in processes of their own, on addresses of their own.
 //! What viewers were given is compared with what the source was, byte by byte.
+#![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they look at the clock")]
 
 #![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they wait by the clock")]
 
@@ -314,9 +315,12 @@ fn a_viewer_that_stood_still_for_longer_than_its_window_hooks_in_anew() {
     for viewer in [&mut viewer, &mut behind] {
         viewer.until_over();
         let runs = runs(&viewer.given());
+        let rehooked = viewer.figure("rehooked");
         println!("{}: {runs:?}, {}", viewer.at.ip(), viewer.figures());
-        assert!(runs.len() == 2 && runs[0].end < runs[1].start && runs[1].end == end, "{runs:?} of {end}");
-        assert_eq!(viewer.figure("rehooked"), 1);
+        assert!(runs.is_sorted_by(|a, b| a.end < b.start), "back in time: {runs:?}");
+        // Once, unless it was so slow that it lost the place again.
+        assert!((1..=3).contains(&rehooked) && runs.len() as u64 <= rehooked + 1, "{rehooked}: {runs:?}");
+        assert_eq!(runs[runs.len() - 1].end, end, "{runs:?}");
     }
     source.until_over();
 }
@@ -612,9 +616,7 @@ fn a_viewer_among_attackers_is_given_no_wrong_byte_and_goes_on() {
     );
     let end = feed.stop();
     viewer.until_over();
-    let runs = runs(&viewer.given());
-    println!("{runs:?} of {end}");
-    assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    assert_lost(&viewer, end, 8);
     drop((attackers, of_source));
     source.until_over();
 }
@@ -649,11 +651,7 @@ fn a_viewer_is_not_stopped_by_those_who_do_not_give_what_they_announce() {
     assert!(viewer.banned().is_empty(), "{}", viewer.process.story());
     let end = feed.stop();
     viewer.until_over();
-    // Who is asked first by chance holds a piece up for five seconds; two of them one after the other cost it.
-    let runs = runs(&viewer.given());
-    let lost: u64 = runs.windows(2).map(|pair| pair[1].start - pair[0].end).sum();
-    let few = (strangers.len() as u64) * PIECE_OF_TWO / 188 * 2;
-    assert!(lost <= few && runs[runs.len() - 1].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    assert_lost(&viewer, end, 3);
     drop(strangers);
     source.until_over();
 }
@@ -665,6 +663,17 @@ const PIECE_OF_TWO: u64 = 32 << 10;
 fn hostile_plan(scratch: &Path, number: u16) -> Plan {
     let plan = Plan::new(scratch, address(SOURCES, number));
     Plan { rate: 250_000, seconds: 60, piece: PIECE_OF_TWO as u32, ..plan }
+}
+
+/// Demands that a viewer was given everything to the end but for so many pieces. Who has announced what it does not
+/// give holds a piece up for five seconds; two of them one after the other cost it.
+fn assert_lost(viewer: &Watcher, end: u64, pieces: u64) {
+    let runs = runs(&viewer.given());
+    let lost: u64 = runs.windows(2).map(|pair| pair[1].start - pair[0].end).sum();
+    println!("{runs:?} of {end}");
+    assert!(runs.is_sorted_by(|a, b| a.end < b.start), "back in time: {runs:?}");
+    let enough = lost <= pieces * PIECE_OF_TWO.div_ceil(188);
+    assert!(enough && runs[runs.len() - 1].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
 }
 
 fn deserve(attackers: &[(Attack, Stranger)], what: impl Fn(&Attack, &Stranger) -> bool) -> BTreeSet<IpAddr> {

@@ -25,8 +25,11 @@ const CACHE_CAP: u64 = 5 << 30;
 
 /// How long after the end of a broadcast others may still fetch its last pieces from us.
 const LAST_PIECES: Duration = Duration::from_secs(15);
-/// ... but not when nobody has taken anything for so long.
-const NOBODY: Duration = Duration::from_secs(3);
+/// ... but not when nobody has taken anything for so long: who waited for somebody else in vain comes to us after
+/// five seconds.
+const NOBODY: Duration = Duration::from_secs(8);
+/// ... nor when everybody has the last piece, which is looked at so often.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// The network's options.
 #[derive(Debug, clap::Args)]
@@ -142,15 +145,17 @@ pub(super) fn open(metainfo: Arc<Metainfo>, options: Options) -> anyhow::Result<
 /// Waits while the last pieces of a broadcast, and word of its end, are on their way to others.
 pub(super) async fn let_them_finish(handle: &Handle, interrupt: &Interrupt) {
     let (begun, mut quiet, mut sent) = (Instant::now(), Instant::now(), handle.stats().uploaded);
-    while handle.stats().peers > 0 && begun.elapsed() < LAST_PIECES && quiet.elapsed() < NOBODY {
-        let now = handle.stats().uploaded;
-        if std::mem::replace(&mut sent, now) != now {
+    while begun.elapsed() < LAST_PIECES && quiet.elapsed() < NOBODY {
+        // The figures are a moment old: what was made last does not count at once.
+        tokio::time::sleep(LOOK).await;
+        let stats = handle.stats();
+        if std::mem::replace(&mut sent, stats.uploaded) != stats.uploaded {
             quiet = Instant::now();
-        }
-        if interrupt.is_set() && quiet.elapsed() > NOBODY / 3 {
+        } else if stats.live.is_none_or(|live| live.behind == 0)
+            || interrupt.is_set() && quiet.elapsed() > PATIENCE / 3
+        {
             return;
         }
-        tokio::time::sleep(NOBODY / 10).await;
     }
 }
 

@@ -153,6 +153,8 @@ pub struct LiveStats {
     pub piece_time: Duration,
     /// Stamps that the source had not signed.
     pub bad_stamps: u64,
+    /// Peers that have not said yet that they have the newest piece that we hold.
+    pub behind: usize,
 }
 
 /// One connected peer in figures.

@@ -561,6 +561,7 @@ impl Torrent {
 
     pub(super) fn live_stats(&self) -> Option<LiveStats> {
         let live = self.live.as_ref()?;
+        let held = live.held.as_ref().and_then(|stamp| self.pieces.geometry().piece(stamp.seq));
         Some(LiveStats {
             newest: live.newest.unwrap_or_default(),
             newest_time: live.held.as_ref().map(|stamp| stamp.time.micros()),
@@ -568,6 +569,7 @@ impl Torrent {
             bitrate: live.rate.bytes_per_second().get(),
             piece_time: live.rate.piece_time(),
             bad_stamps: self.counters.bad_stamps,
+            behind: self.peers.values().filter(|p| held.is_some_and(|piece| !p.has.has(piece))).count(),
         })
     }
 
