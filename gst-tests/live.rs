@@ -2,8 +2,6 @@
 //! What viewers were given is compared with what the source was, byte by byte.
 #![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they look at the clock")]
 
-#![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they wait by the clock")]
-
 mod support;
 
 use std::collections::BTreeSet;
