@@ -20,6 +20,7 @@ use gstswarm::wire::handshake::Hello;
 use gstswarm::wire::ids::PeerId;
 use gstswarm::wire::message::Message;
 use rustix::process::Signal;
+use support::asker::Asker;
 use support::attacks::{Attack, Due};
 use support::broadcast::{self, PATIENCE, Plan, Watcher, all_figures, delays};
 use support::crowd::Crowd;
@@ -50,6 +51,7 @@ const MEDIA: u8 = 63;
 const CALLED: u8 = 60;
 const CALLERS: u8 = 61;
 const CALLERS_OF_SOURCE: u8 = 62;
+const ASKERS: u8 = 64;
 /// Most memory of a process, by its `VmHWM`.
 const MOST_MEMORY: u64 = 100 << 20;
 /// How long a source stays away.
@@ -512,6 +514,30 @@ fn five_hundred_callers_keep_out_no_viewer_and_break_nothing() {
         assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
     }
     source.until_over();
+}
+
+#[test]
+fn a_source_serves_no_more_viewers_at_a_time_than_it_is_told_to() {
+    let scratch = scratch("uploads");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 20));
+    let plan = Plan { more: ["--uploads", "2"].map(str::to_owned).into(), ..plan };
+    let mut source = plan.start();
+    let tstream = fs::read(&source.tstream).expect("it is there");
+    let info_hash = Metainfo::parse(&tstream).expect("it is one").info_hash;
+    let call = |number| Asker::call(address(ASKERS, number), source.at, info_hash);
+    let mut askers: Vec<_> = (0..5).map(call).collect();
+    let everybody_had_a_turn = || {
+        askers.iter_mut().for_each(Asker::listen);
+        let let_in: usize = askers.iter().map(|asker| asker.unchokes).sum();
+        let turns = askers.iter().filter(|asker| asker.unchokes > 0).count();
+        // Who was let in before that may have been choked meanwhile, but not the other way round.
+        askers.iter_mut().for_each(Asker::listen);
+        let choked: usize = askers.iter().map(|asker| asker.chokes).sum();
+        assert!(let_in - choked.min(let_in) <= 2, "{let_in} were let in, {choked} choked");
+        turns == askers.len()
+    };
+    wait::until("everybody to have a turn", PATIENCE, everybody_had_a_turn, || source.process.story());
+    source.process.interrupt();
 }
 
 #[test]

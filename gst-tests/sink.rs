@@ -193,7 +193,7 @@ fn every_property_says_what_it_means() {
     let element = factory.create().build().unwrap();
     let specs = element.list_properties();
     let own: Vec<_> = specs.iter().filter(|p| p.owner_type() == element.type_()).collect();
-    assert_eq!(own.len(), 17);
+    assert_eq!(own.len(), 18);
     for spec in own {
         assert!(spec.blurb().is_some_and(|blurb| blurb.len() > 20), "{}", spec.name());
     }

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every test binary compiles this module and uses its own part of it")]
 #![allow(clippy::disallowed_methods, reason = "tests are outside of the core: they wait by the clock")]
 
+pub mod asker;
 pub mod attacks;
 pub mod broadcast;
 pub mod commands;

@@ -17,6 +17,7 @@ use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo};
 use crate::net::session::{Handle, Notice, Options, Place, Trouble};
 use crate::swarm::event::Stats;
+use crate::swarm::serving::Serving;
 
 /// Longest wait for the trackers to hear that we leave.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -76,6 +77,7 @@ impl NetArgs {
             linger: Duration::ZERO,
             whole,
             source: false,
+            serving: Serving::default(),
             recheck: self.recheck,
         }
     }

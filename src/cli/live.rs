@@ -1,6 +1,7 @@
 //! `swarm live`: cuts a live stream into signed pieces and gives them to its viewers.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -106,6 +107,9 @@ pub(super) struct Args {
     /// Most bytes a second to viewers; 0 = no limit
     #[arg(long, value_name = "R", value_parser = values::rate, default_value = "0")]
     max_upload_rate: u64,
+    /// Most viewers that are served at a time, who pass it on to the others; 0 = whoever asks
+    #[arg(long, value_name = "N", default_value = "0")]
+    uploads: u32,
     /// The host under which viewers find this machine, written into the .tstream [default: its address]
     #[arg(long, value_name = "HOST")]
     announce_address: Option<String>,
@@ -154,6 +158,7 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
         title: args.title.clone(),
         anew: args.new,
         max_upload_rate: args.max_upload_rate,
+        uploads: NonZeroU32::new(args.uploads),
     };
     let station = Station::open(&plan)?;
     announce(&station, plan.bitrate);

@@ -25,6 +25,7 @@ pub use crate::store::place::Place;
 use crate::stream::playback::Viewing;
 use crate::swarm::ReaderInput;
 use crate::swarm::event::{ReaderId, Stats};
+use crate::swarm::serving::Serving;
 use crate::wire::ids::InfoHash;
 
 /// Notices kept for a listener that is slow; older ones are lost to it.
@@ -55,6 +56,8 @@ pub struct Options {
     pub whole: bool,
     /// We make this live broadcast: nothing is asked of others.
     pub source: bool,
+    /// Whom we serve.
+    pub serving: Serving,
     /// Hash everything on disk before starting, whatever the resume file says.
     pub recheck: bool,
 }

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, UdpSocket};
+use std::num::NonZeroU32;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::metainfo::keys::{KeyError, RANDOM, SigningKey};
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo, MetainfoError};
 use crate::metainfo::tstream::{self, Auth, Draft};
+use crate::swarm::serving::Serving;
 
 /// Longest key file that is read.
 const MAX_KEY: u64 = 16 * 1024;
@@ -69,6 +71,8 @@ pub struct Plan {
     pub anew: bool,
     /// Bytes/s up; 0 = no limit.
     pub max_upload_rate: u64,
+    /// Most viewers that are served at a time.
+    pub uploads: Option<NonZeroU32>,
 }
 
 /// A broadcast on air.
@@ -212,6 +216,7 @@ impl Plan {
             linger: Duration::ZERO,
             whole: false,
             source: true,
+            serving: Serving { most: self.uploads.map(|most| most.get() as usize) },
             recheck: false,
         }
     }

@@ -227,6 +227,7 @@ impl Driver {
             budget: opened.budget,
             upload_limit: ByteRate(options.max_upload_rate),
             download_limit: ByteRate(options.max_download_rate),
+            serving: options.serving.clone(),
             live: live_config(&metainfo, options.source),
         };
         let torrent =

@@ -6,6 +6,7 @@ use rand_pcg::Pcg64;
 use crate::metainfo::geometry::Geometry;
 use crate::rate::ByteRate;
 use crate::swarm::Config;
+use crate::swarm::serving::Serving;
 use crate::time::{Duration, Instant};
 
 use super::behaviour::{Behaviour, Honest};
@@ -61,6 +62,7 @@ pub fn config() -> Config {
         budget: None,
         upload_limit: ByteRate(0),
         download_limit: ByteRate(0),
+        serving: Serving::default(),
         live: None,
     }
 }

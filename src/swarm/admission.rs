@@ -74,6 +74,7 @@ fn is_idle(now: Instant, peer: &Peer) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::serving::Serving;
     use super::super::{Config, Input};
     use super::*;
     use crate::metainfo::bitfield::Bitfield;
@@ -99,6 +100,7 @@ mod tests {
             budget: None,
             upload_limit: ByteRate(0),
             download_limit: ByteRate(0),
+            serving: Serving::default(),
             live: None,
         };
         let geometry = Geometry::new(1 << 14, 1 << 20).unwrap();

@@ -47,6 +47,7 @@ mod pieces;
 mod pipeline;
 mod readers;
 mod serve;
+pub mod serving;
 mod supply;
 #[cfg(test)]
 mod testbed;
@@ -55,6 +56,7 @@ mod verdict;
 
 use event::{Event, ReaderId};
 use live::LiveConfig;
+use serving::Serving;
 
 slotmap::new_key_type! {
     /// A connected peer. Never reused for another one.
@@ -327,6 +329,8 @@ pub struct Config {
     pub upload_limit: ByteRate,
     /// Limit for payload in, zero is none.
     pub download_limit: ByteRate,
+    /// Whom we serve.
+    pub serving: Serving,
     /// Set for a live broadcast (whose geometry goes round, see [`Geometry::live`]).
     ///
     /// [`Geometry::live`]: crate::metainfo::geometry::Geometry::live

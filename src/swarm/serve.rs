@@ -42,7 +42,7 @@ impl Torrent {
                 takes: p.uploads.rate.rate(now),
             })
             .collect();
-        let slots = Choker::slots(self.config.upload_limit);
+        let slots = self.slots();
         let complete = self.pieces.left() == 0;
         let chosen = self.choker.choose(now, &applicants, slots, complete, &mut self.rng);
         for applicant in applicants {
@@ -55,10 +55,18 @@ impl Torrent {
         self.peers.iter().any(|(key, p)| key != by_others_than && p.choked && p.interested_in_us)
     }
 
+    /// Slots besides the optimistic one.
+    fn slots(&self) -> usize {
+        if let Some(most) = self.config.serving.most {
+            return most.saturating_sub(1);
+        }
+        Choker::slots(self.config.upload_limit)
+    }
+
     /// Slots in use, the optimistic one included.
     fn free_slot(&self) -> bool {
         let used = self.peers.values().filter(|p| !p.choked && p.interested_in_us).count();
-        used <= Choker::slots(self.config.upload_limit)
+        used <= self.slots()
     }
 
     pub(super) fn on_interested(&mut self, now: Instant, peer: PeerKey, interested: bool) {
@@ -226,6 +234,10 @@ impl Torrent {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::Config;
+    use super::super::serving::Serving;
     use super::super::testbed::{Testbed, config};
     use super::*;
     use crate::metainfo::geometry::BLOCK_LENGTH;
@@ -249,5 +261,28 @@ mod tests {
         }
         let said: Vec<_> = bed.said.iter().map(|(_, m)| m.clone()).collect();
         assert!(said.ends_with(&[Message::Unchoke, Message::Choke]), "{said:?}");
+    }
+
+    /// Who is served now.
+    fn served(bed: &Testbed) -> usize {
+        bed.torrent.peers.values().filter(|p| !p.choked).count()
+    }
+
+    #[test]
+    fn no_more_are_served_than_the_owner_wants() {
+        for most in 1..4 {
+            let serving = Serving { most: Some(most) };
+            let mut bed = Testbed::new(Config { serving, ..config() }, 1 << 16, 10 << 16, true);
+            let mut had = BTreeSet::new();
+            let peers: Vec<_> = (0..6).map(|_| bed.connect(true)).collect();
+            peers.iter().for_each(|peer| bed.hear(*peer, Message::Interested));
+            for _ in 0..40 {
+                peers.iter().for_each(|peer| bed.hear(*peer, Message::KeepAlive));
+                assert_eq!(served(&bed), most);
+                had.extend(bed.torrent.peers.iter().filter(|(_, p)| !p.choked).map(|(peer, _)| peer));
+                bed.wait(Duration::from_secs(10));
+            }
+            assert_eq!(had.len(), 6, "everybody has a turn");
+        }
     }
 }

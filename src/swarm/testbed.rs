@@ -36,6 +36,7 @@ pub(super) fn config() -> Config {
         budget: None,
         upload_limit: ByteRate(0),
         download_limit: ByteRate(0),
+        serving: super::serving::Serving::default(),
         live: None,
     }
 }

@@ -1,6 +1,7 @@
 //! What the properties are by default, and the plan of a broadcast that they make.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub(super) struct Settings {
     thumbnail_data: Option<glib::Bytes>,
     new: bool,
     max_upload_rate: u64,
+    uploads: u32,
     linger: u64,
 }
 
@@ -97,6 +99,7 @@ impl Default for Settings {
             thumbnail_data: None,
             new: false,
             max_upload_rate: 0,
+            uploads: 0,
             linger: nanos(DEFAULT_LINGER),
         }
     }
@@ -128,6 +131,7 @@ impl Settings {
             title: self.title.clone(),
             anew: self.new,
             max_upload_rate: self.max_upload_rate,
+            uploads: NonZeroU32::new(self.uploads),
         })
     }
 
@@ -197,6 +201,7 @@ impl Settings {
             "thumbnail-data" => self.thumbnail_data.to_value(),
             "new" => self.new.to_value(),
             "max-upload-rate" => self.max_upload_rate.to_value(),
+            "uploads" => self.uploads.to_value(),
             "linger" => self.linger.to_value(),
             _ => return None,
         })
@@ -220,6 +225,7 @@ impl Settings {
             "thumbnail-data" => self.thumbnail_data = of(value),
             "new" => self.new = of(value),
             "max-upload-rate" => self.max_upload_rate = of(value),
+            "uploads" => self.uploads = of(value),
             "linger" => self.linger = of(value),
             _ => unreachable!("GObject knows no writable property {name}"),
         }

@@ -70,6 +70,11 @@ fn network_specs() -> Vec<glib::ParamSpec> {
             .blurb("Most bytes per second to give to viewers; 0 = no limit")
             .mutable_playing()
             .build(),
+        glib::ParamSpecUInt::builder("uploads")
+            .nick("Uploads")
+            .blurb("Most viewers that are served at a time, who pass it on to the others; 0 = whoever asks")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt64::builder("linger")
             .nick("Linger")
             .blurb(

@@ -12,6 +12,7 @@ use crate::gst::uri::{self, Target, UriError};
 use crate::net::session::{Options, Place};
 use crate::stream::hole;
 use crate::stream::playback::Viewing;
+use crate::swarm::serving::Serving;
 
 const DEFAULT_MAX_PEERS: u32 = 80;
 /// Most connections of one torrent.
@@ -162,6 +163,7 @@ impl Settings {
             linger: Duration::from_nanos(self.linger),
             whole: false,
             source: false,
+            serving: Serving::default(),
             recheck: false,
         })
     }
