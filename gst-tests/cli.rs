@@ -199,6 +199,7 @@ fn what_cannot_be_understood_is_told_from_what_fails() {
         &["seed", "x", "--max-upload-rate", "8Mbit"],
         &["seed", "--tracker", "junk.torrent"],
         &["get", "junk.torrent", "--peer", "nowhere"],
+        &["live", "--name", "cam", "--aux-seed", "a b"],
         &["frobnicate"],
         &[],
     ] {

@@ -520,12 +520,15 @@ fn five_hundred_callers_keep_out_no_viewer_and_break_nothing() {
 fn a_source_serves_no_more_viewers_at_a_time_than_it_is_told_to() {
     let scratch = scratch("uploads");
     let plan = Plan::new(scratch.path(), address(SOURCES, 20));
-    let plan = Plan { more: ["--uploads", "2"].map(str::to_owned).into(), ..plan };
+    let aux = address(ASKERS, 99);
+    let more = ["--uploads", "2", "--aux-seed", &format!("{aux}:8764"), "localhost"].map(str::to_owned);
+    let plan = Plan { more: more.into(), ..plan };
     let mut source = plan.start();
     let tstream = fs::read(&source.tstream).expect("it is there");
     let info_hash = Metainfo::parse(&tstream).expect("it is one").info_hash;
     let call = |number| Asker::call(address(ASKERS, number), source.at, info_hash);
     let mut askers: Vec<_> = (0..5).map(call).collect();
+    let mut favoured = call(99);
     let everybody_had_a_turn = || {
         askers.iter_mut().for_each(Asker::listen);
         let let_in: usize = askers.iter().map(|asker| asker.unchokes).sum();
@@ -537,7 +540,22 @@ fn a_source_serves_no_more_viewers_at_a_time_than_it_is_told_to() {
         turns == askers.len()
     };
     wait::until("everybody to have a turn", PATIENCE, everybody_had_a_turn, || source.process.story());
+    favoured.listen();
+    assert_eq!(
+        (favoured.unchokes, favoured.chokes),
+        (1, 0),
+        "an auxiliary seeder takes no slot, and keeps on"
+    );
     source.process.interrupt();
+}
+
+#[test]
+fn an_auxiliary_seeder_that_cannot_be_found_is_named_before_anything_is_made() {
+    let scratch = scratch("aux");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 21));
+    let log = refuses(&plan, &["--aux-seed", "127.0.0.1", "--aux-seed", "nobody.invalid"]);
+    assert!(log.contains("the auxiliary seeder nobody.invalid has no address"), "{log}");
+    assert!(fs::read_dir(&plan.folder).expect("it can be listed").next().is_none());
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn every_property_says_what_it_means() {
     let element = factory.create().build().unwrap();
     let specs = element.list_properties();
     let own: Vec<_> = specs.iter().filter(|p| p.owner_type() == element.type_()).collect();
-    assert_eq!(own.len(), 18);
+    assert_eq!(own.len(), 19);
     for spec in own {
         assert!(spec.blurb().is_some_and(|blurb| blurb.len() > 20), "{}", spec.name());
     }
@@ -299,7 +299,13 @@ fn settings_that_make_no_broadcast_are_named() {
     let settings = gst::ResourceError::Settings;
     assert_error(&error_of("swarmsink"), gst::ResourceError::NotFound, "no location");
     assert_error(&error_of("swarmsink location=/tmp/x.ts"), settings, ".tstream");
-    for wrong in ["bind-address=localhost", "announce-address=http://x", "trackers=x", "piece-length=1"] {
+    for wrong in [
+        "bind-address=localhost",
+        "announce-address=http://x",
+        "trackers=x",
+        "aux-seeds=a/b",
+        "piece-length=1",
+    ] {
         let name = wrong.split_once('=').unwrap().0;
         let text = if name == "piece-length" { "piece" } else { name };
         assert_error(&error_of(&format!("{} bitrate=1000 {wrong}", place.sink(""))), settings, text);
@@ -326,6 +332,24 @@ fn a_port_that_is_taken_is_busy() {
     drop((pipeline, taker));
     Pipeline::start(&format!("{FLOOD} num-buffers=9 ! {}", place.sink("bitrate=1000")))
         .message(gst::MessageType::Eos);
+}
+
+/// The names are looked up behind the application's back.
+#[test]
+fn auxiliary_seeders_are_looked_up_before_it_goes_on_air() {
+    let place = Place::new("sink-aux");
+    let line = |more: &str| {
+        format!("{FLOOD} num-buffers=9 ! {}", place.sink(&format!("bitrate=100000 aux-seeds={more}")))
+    };
+    let pipeline = Pipeline::start(&line("nobody.invalid"));
+    let message = pipeline.message(gst::MessageType::Error);
+    let gst::MessageView::Error(error) = message.view() else { unreachable!("filtered") };
+    assert_error(&error.error(), gst::ResourceError::NotFound, "nobody.invalid");
+    assert!(!place.tstream().exists());
+    drop(pipeline);
+    let pipeline = Pipeline::start(&line("localhost:8764"));
+    pipeline.message(gst::MessageType::Eos);
+    assert_eq!(pipeline.figure::<u64>("bytes"), 9 * 16384, "nothing is lost meanwhile");
 }
 
 #[test]

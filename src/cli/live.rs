@@ -22,6 +22,7 @@ use super::progress::{Status, harmless, say};
 use super::signals::Interrupt;
 use super::values;
 use crate::metainfo::playtime;
+use crate::net::aux_seeds::AuxSeeds;
 use crate::net::broadcast::{BroadcastStats, Broadcaster};
 use crate::net::station::{Plan, Station, own_address};
 use crate::rate::ByteRate;
@@ -110,6 +111,9 @@ pub(super) struct Args {
     /// Most viewers that are served at a time, who pass it on to the others; 0 = whoever asks
     #[arg(long, value_name = "N", default_value = "0")]
     uploads: u32,
+    /// A machine that is always served, besides --uploads and before the others; its port, if any, does not matter
+    #[arg(long = "aux-seed", value_name = "HOST", num_args = 1.., value_parser = values::host)]
+    aux_seeds: Vec<String>,
     /// The host under which viewers find this machine, written into the .tstream [default: its address]
     #[arg(long, value_name = "HOST")]
     announce_address: Option<String>,
@@ -136,9 +140,15 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
     let source = args.source.clone();
     let known =
         args.bitrate.is_some() || !args.new && args.destdir.join(format!("{}.tstream", args.name)).exists();
-    let begun = tokio::task::spawn_blocking(move || Begun::open(&source, !known));
+    let mut aux_seeds = AuxSeeds::default();
+    args.aux_seeds.iter().try_for_each(|host| aux_seeds.add(host))?;
+    let begun = async {
+        let begun = tokio::task::spawn_blocking(move || Begun::open(&source, !known)).await;
+        begun.context("the thread that reads the source panicked")?
+    };
+    let resolved = async { Ok(aux_seeds.resolve().await?) };
     let begun = tokio::select! {
-        begun = begun => begun.context("the thread that reads the source panicked")??,
+        both = async { tokio::try_join!(begun, resolved) } => both?.0,
         () = interrupt.asked() => return Ok(Exit::Interrupted),
     };
     let host = args.announce_address.clone().unwrap_or_else(|| own_address(args.bind));
@@ -159,6 +169,7 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
         anew: args.new,
         max_upload_rate: args.max_upload_rate,
         uploads: NonZeroU32::new(args.uploads),
+        aux_seeds,
     };
     let station = Station::open(&plan)?;
     announce(&station, plan.bitrate);

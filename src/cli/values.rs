@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::metainfo::trackers::is_usable;
+use crate::net::aux_seeds::AuxSeeds;
 
 /// The port of the embedded tracker, as the original had it.
 pub(super) const TRACKER_PORT: u16 = 6969;
@@ -98,6 +99,14 @@ pub(super) fn peer(text: &str) -> Result<String, String> {
         true if !v6_in_brackets || text.parse::<SocketAddr>().is_ok() => Ok(text.to_owned()),
         _ => Err(wrong()),
     }
+}
+
+/// A machine, with a port or without. Names are resolved later.
+///
+/// # Errors
+/// When it is neither a name nor an address.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    AuxSeeds::default().add(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Trackers of one tier: URLs joined by commas.

@@ -11,6 +11,7 @@ pub mod announce;
 mod announce_http;
 mod announce_udp;
 pub mod announcing;
+pub mod aux_seeds;
 pub mod broadcast;
 mod conn;
 mod guarded;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 
+use super::aux_seeds::{AuxSeeds, NoAddress};
 use super::broadcast::Broadcaster;
 use super::listen::Listener;
 use super::sequence::{Sequence, SequenceError};
@@ -73,6 +74,8 @@ pub struct Plan {
     pub max_upload_rate: u64,
     /// Most viewers that are served at a time.
     pub uploads: Option<NonZeroU32>,
+    /// Viewers that are always served, besides.
+    pub aux_seeds: AuxSeeds,
 }
 
 /// A broadcast on air.
@@ -143,6 +146,9 @@ pub enum StationError {
         /// The key's file.
         path: String,
     },
+    /// An auxiliary seeder cannot be found.
+    #[error("{0}")]
+    AuxSeed(#[from] NoAddress),
     /// What is to be written makes no broadcast.
     #[error("the broadcast cannot be made: {0}")]
     Draft(#[from] CreateError),
@@ -216,7 +222,10 @@ impl Plan {
             linger: Duration::ZERO,
             whole: false,
             source: true,
-            serving: Serving { most: self.uploads.map(|most| most.get() as usize) },
+            serving: Serving {
+                most: self.uploads.map(|most| most.get() as usize),
+                always: self.aux_seeds.addresses().clone(),
+            },
             recheck: false,
         }
     }

@@ -57,7 +57,8 @@ impl Torrent {
         {
             return Err(Refused::Crowd);
         }
-        if callers().count() < most && self.peers.len() < self.config.max_peers {
+        let room = callers().count() < most && self.peers.len() < self.config.max_peers;
+        if room || self.config.serving.favours(ip) {
             return Ok(());
         }
         let idle = callers().filter(|(_, p)| is_idle(now, p));

@@ -51,6 +51,9 @@ impl Torrent {
         let peer = Peer::new(now, addr, direction, hello, self.pieces.geometry());
         let key = self.peers.insert(peer);
         self.greet(now, key);
+        if self.is_favoured(key) {
+            self.set_choked(now, key, false);
+        }
         Ok(key)
     }
 

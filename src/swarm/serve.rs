@@ -35,6 +35,7 @@ impl Torrent {
         let applicants: Vec<_> = self
             .peers
             .iter()
+            .filter(|(_, p)| !self.config.serving.favours(p.addr.ip()))
             .map(|(peer, p)| Applicant {
                 peer,
                 interested: p.interested_in_us,
@@ -65,7 +66,8 @@ impl Torrent {
 
     /// Slots in use, the optimistic one included.
     fn free_slot(&self) -> bool {
-        let used = self.peers.values().filter(|p| !p.choked && p.interested_in_us).count();
+        let in_a_slot = |p: &&Peer| !p.choked && !self.config.serving.favours(p.addr.ip());
+        let used = self.peers.values().filter(in_a_slot).filter(|p| p.interested_in_us).count();
         used <= self.slots()
     }
 
@@ -94,6 +96,7 @@ impl Torrent {
         waiting.sort_unstable();
         let unused = |p: &Peer| p.uploads.unused_since.is_some_and(|since| now - since > patience);
         let unused: Vec<_> = self.peers.iter().filter(|(_, p)| unused(p)).map(|(key, _)| key).collect();
+        let unused = unused.into_iter().filter(|peer| !self.is_favoured(*peer)).collect::<Vec<_>>();
         for (idle, (_, _, next)) in unused.into_iter().zip(waiting) {
             if let Some(p) = self.peers.get_mut(idle) {
                 p.uploads.wasted_slots = p.uploads.wasted_slots.saturating_add(1);
@@ -103,7 +106,13 @@ impl Torrent {
         }
     }
 
+    /// Whether it is never choked, and served first.
+    pub(super) fn is_favoured(&self, peer: PeerKey) -> bool {
+        self.peers.get(peer).is_some_and(|p| self.config.serving.favours(p.addr.ip()))
+    }
+
     pub(super) fn set_choked(&mut self, now: Instant, peer: PeerKey, choked: bool) {
+        let choked = choked && !self.is_favoured(peer);
         let Some(p) = self.peers.get_mut(peer) else { return };
         if std::mem::replace(&mut p.choked, choked) == choked {
             return;
@@ -168,6 +177,7 @@ impl Torrent {
     pub(super) fn serve_all(&mut self, now: Instant) {
         let asking = self.peers.iter().filter(|(_, p)| !p.uploads.queue.is_empty());
         let mut keys: SmallVec<[PeerKey; 8]> = asking.map(|(k, _)| k).collect();
+        keys.sort_by_key(|key| !self.is_favoured(*key));
         let most = MAX_UNSENT.max(self.upload_rate(now).bytes_in(UNSENT_TIME));
         let mut unsent: u64 = self.peers.values().map(|p| p.uploads.waiting()).sum();
         while !keys.is_empty() && self.upload_limit.is_open(now) {
@@ -271,7 +281,7 @@ mod tests {
     #[test]
     fn no_more_are_served_than_the_owner_wants() {
         for most in 1..4 {
-            let serving = Serving { most: Some(most) };
+            let serving = Serving { most: Some(most), ..Serving::default() };
             let mut bed = Testbed::new(Config { serving, ..config() }, 1 << 16, 10 << 16, true);
             let mut had = BTreeSet::new();
             let peers: Vec<_> = (0..6).map(|_| bed.connect(true)).collect();
@@ -283,6 +293,26 @@ mod tests {
                 bed.wait(Duration::from_secs(10));
             }
             assert_eq!(had.len(), 6, "everybody has a turn");
+        }
+    }
+
+    #[test]
+    fn who_is_favoured_is_never_choked_and_takes_no_slot() {
+        let always = [[10, 0, 0, 2].into(), [10, 0, 0, 4].into()].into();
+        let serving = Serving { most: Some(1), always };
+        let mut bed = Testbed::new(Config { serving, ..config() }, 1 << 16, 10 << 16, true);
+        let peers: Vec<_> = (0..4).map(|_| bed.connect(true)).collect();
+        assert_eq!(served(&bed), 2, "whether they want it or not");
+        peers.iter().for_each(|peer| bed.hear(*peer, Message::Interested));
+        bed.hear(peers[1], Message::NotInterested);
+        for _ in 0..10 {
+            assert_eq!(served(&bed), 3);
+            bed.wait(Duration::from_secs(10));
+        }
+        let said =
+            |peer, what: &Message| bed.said.iter().filter(|(to, said)| *to == peer && said == what).count();
+        for favoured in [peers[1], peers[3]] {
+            assert_eq!((said(favoured, &Message::Unchoke), said(favoured, &Message::Choke)), (1, 0));
         }
     }
 }

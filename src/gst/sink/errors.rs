@@ -37,6 +37,7 @@ fn kind(error: &StationError) -> gst::ResourceError {
         StationError::Name(_) | StationError::Draft(_) | StationError::Open(OpenError::Listen { .. }) => {
             gst::ResourceError::Settings
         }
+        StationError::AuxSeed(_) => gst::ResourceError::NotFound,
         StationError::Key { .. } | StationError::Tstream { .. } => gst::ResourceError::OpenRead,
         StationError::OtherKey { .. } | StationError::NoKey { .. } => gst::ResourceError::NotAuthorized,
         StationError::Sequence(_) => gst::ResourceError::OpenRead,

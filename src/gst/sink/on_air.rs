@@ -141,6 +141,12 @@ impl OnAir {
     }
 }
 
+/// Looks up the names in a plan. Waits for that.
+pub(super) fn resolve(plan: &mut Plan) -> Result<(), StationError> {
+    let runtime = runtime::handle().map_err(StationError::System)?;
+    Ok(runtime.block_on(plan.aux_seeds.resolve())?)
+}
+
 fn is_taken(error: &StationError) -> bool {
     matches!(error, StationError::Open(OpenError::Listen { source, .. })
         if source.kind() == std::io::ErrorKind::AddrInUse)

@@ -13,7 +13,7 @@ use super::claim::Claim;
 use super::farewell::LOOK_EVERY;
 use super::held::{Held, Measured};
 use super::input::Item;
-use super::on_air::OnAir;
+use super::on_air::{self, OnAir};
 use super::{CAT, SwarmSink, errors, stats};
 use crate::net::broadcast::BroadcastStats;
 use crate::net::station::{Plan, StationError};
@@ -53,22 +53,25 @@ impl Run {
         let claim = Claim::take(&plan.folder, &plan.name).ok_or_else(|| errors::taken(&plan.name))?;
         let claim = Arc::new(claim);
         let known = plan.bitrate > 0 || (!plan.anew && plan.is_there());
-        let stage = if known {
+        let stage = if known && plan.aux_seeds.is_resolved() {
             let on_air = OnAir::open(&plan, Arc::clone(&claim)).map_err(|error| errors::station(&error))?;
             Stage::OnAir(Arc::new(on_air))
+        } else if known {
+            Stage::Opening(Held::default())
         } else {
             Stage::Measuring(Held::default())
         };
+        let ready = matches!(stage, Stage::OnAir(_));
         let run = Arc::new(Self {
             claim,
             state: Mutex::new(State { stage, flushing: false, failed: false }),
             changed: Condvar::new(),
             limit: AtomicU64::new(plan.max_upload_rate),
         });
-        if !known {
+        if !ready {
             let (opener, element) = (Arc::clone(&run), element.downgrade());
             let thread = thread::Builder::new().name("swarm-open".to_owned());
-            let spawned = thread.spawn(move || opener.open_when_measured(plan, &element));
+            let spawned = thread.spawn(move || opener.open_when_ready(plan, known, &element));
             spawned.map_err(|error| errors::no_thread(&error))?;
         }
         Ok(run)
@@ -78,12 +81,15 @@ impl Run {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread's work: waits until the bitrate is known, then goes on air.
-    fn open_when_measured(&self, mut plan: Plan, element: &glib::WeakRef<SwarmSink>) {
-        let Some(bitrate) = self.measured() else { return };
-        gst::info!(CAT, "the stream has {bitrate} bytes/s");
-        plan.bitrate = bitrate;
-        let opened = OnAir::open(&plan, Arc::clone(&self.claim));
+    /// A thread's work: waits until the bitrate and all addresses are known, then goes on air.
+    fn open_when_ready(&self, mut plan: Plan, known: bool, element: &glib::WeakRef<SwarmSink>) {
+        if !known {
+            let Some(bitrate) = self.measured() else { return };
+            gst::info!(CAT, "the stream has {bitrate} bytes/s");
+            plan.bitrate = bitrate;
+        }
+        let resolved = on_air::resolve(&mut plan);
+        let opened = resolved.and_then(|()| OnAir::open(&plan, Arc::clone(&self.claim)));
         if let Err(error) = self.opened(opened)
             && let Some(element) = element.upgrade()
         {

@@ -11,6 +11,7 @@ use gst::prelude::*;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::MAX_THUMBNAIL;
 use crate::metainfo::trackers;
+use crate::net::aux_seeds::{AuxSeeds, NotAHost};
 use crate::net::station::{self, Plan};
 
 /// The original's port.
@@ -44,6 +45,7 @@ pub(super) struct Settings {
     new: bool,
     max_upload_rate: u64,
     uploads: u32,
+    aux_seeds: Option<String>,
     linger: u64,
 }
 
@@ -65,6 +67,9 @@ pub(super) enum SettingsError {
     /// One of `trackers` is not a tracker.
     #[error("trackers: \"{0}\" is not a URL such as http://192.0.2.7:6969/announce")]
     Tracker(String),
+    /// One of `aux-seeds` is not a host.
+    #[error("aux-seeds: {0}")]
+    AuxSeeds(#[from] NotAHost),
     /// The thumbnail cannot be read.
     #[error("thumbnail {path}: {source}")]
     Unreadable {
@@ -100,6 +105,7 @@ impl Default for Settings {
             new: false,
             max_upload_rate: 0,
             uploads: 0,
+            aux_seeds: None,
             linger: nanos(DEFAULT_LINGER),
         }
     }
@@ -132,6 +138,7 @@ impl Settings {
             anew: self.new,
             max_upload_rate: self.max_upload_rate,
             uploads: NonZeroU32::new(self.uploads),
+            aux_seeds: self.aux_seeds()?,
         })
     }
 
@@ -162,12 +169,19 @@ impl Settings {
     }
 
     fn trackers(&self) -> Result<Vec<String>, SettingsError> {
-        let urls = self.trackers.iter().flat_map(|list| list.split(',')).map(str::trim);
+        let urls = listed(self.trackers.as_deref());
         let check = |url: &str| match trackers::is_usable(url) {
             true => Ok(url.to_owned()),
             false => Err(SettingsError::Tracker(url.to_owned())),
         };
-        urls.filter(|url| !url.is_empty()).map(check).collect()
+        urls.map(check).collect()
+    }
+
+    /// Those that are given by their names are still to be resolved.
+    fn aux_seeds(&self) -> Result<AuxSeeds, SettingsError> {
+        let mut seeds = AuxSeeds::default();
+        listed(self.aux_seeds.as_deref()).try_for_each(|host| seeds.add(host))?;
+        Ok(seeds)
     }
 
     fn thumbnail(&self) -> Result<Option<Bytes>, SettingsError> {
@@ -202,6 +216,7 @@ impl Settings {
             "new" => self.new.to_value(),
             "max-upload-rate" => self.max_upload_rate.to_value(),
             "uploads" => self.uploads.to_value(),
+            "aux-seeds" => self.aux_seeds.to_value(),
             "linger" => self.linger.to_value(),
             _ => return None,
         })
@@ -226,6 +241,7 @@ impl Settings {
             "new" => self.new = of(value),
             "max-upload-rate" => self.max_upload_rate = of(value),
             "uploads" => self.uploads = of(value),
+            "aux-seeds" => self.aux_seeds = of(value),
             "linger" => self.linger = of(value),
             _ => unreachable!("GObject knows no writable property {name}"),
         }
@@ -243,6 +259,12 @@ fn read(path: &str) -> Result<Bytes, SettingsError> {
         return Err(SettingsError::Thumbnail(metadata.len()));
     }
     std::fs::read(path).map(Bytes::from).map_err(failed)
+}
+
+/// What a list separates by commas.
+fn listed(list: Option<&str>) -> impl Iterator<Item = &str> {
+    let parts = list.into_iter().flat_map(|list| list.split(',')).map(str::trim);
+    parts.filter(|part| !part.is_empty())
 }
 
 /// Whether this can stand in a URL as a host.
@@ -329,6 +351,15 @@ mod tests {
         let plan = with("trackers", "http://a.example/announce, udp://b.example:1,").plan().unwrap();
         assert_eq!(plan.trackers, ["http://a.example/announce", "udp://b.example:1"]);
         assert!(matches!(with("trackers", "b.example").plan(), Err(SettingsError::Tracker(_))));
+    }
+
+    #[test]
+    fn auxiliary_seeders_are_separated_by_commas() {
+        let plan = with("aux-seeds", "192.0.2.7:8764, 2001:db8::7,").plan().unwrap();
+        let expected = ["192.0.2.7", "2001:db8::7"].map(|ip| ip.parse().unwrap());
+        assert_eq!((plan.aux_seeds.addresses(), plan.aux_seeds.is_resolved()), (&expected.into(), true));
+        assert!(!with("aux-seeds", "tv.example.org").plan().unwrap().aux_seeds.is_resolved());
+        assert!(matches!(with("aux-seeds", "a b").plan(), Err(SettingsError::AuxSeeds(_))));
     }
 
     #[test]

@@ -75,6 +75,14 @@ fn network_specs() -> Vec<glib::ParamSpec> {
             .blurb("Most viewers that are served at a time, who pass it on to the others; 0 = whoever asks")
             .mutable_ready()
             .build(),
+        glib::ParamSpecString::builder("aux-seeds")
+            .nick("Auxiliary seeders")
+            .blurb(
+                "Machines that are always served, besides uploads and before the others: names or IP addresses, \
+                 separated by commas",
+            )
+            .mutable_ready()
+            .build(),
         glib::ParamSpecUInt64::builder("linger")
             .nick("Linger")
             .blurb(
