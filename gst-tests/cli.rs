@@ -568,9 +568,9 @@ fn a_live_broadcast_is_not_opened_and_the_reason_is_said() {
         assert!(said.contains("'ParadisoCam.mpegts' is signed with ECDSA on the curve K-233"), "{said}");
         assert!(said.contains("obsolete") && said.contains("cannot be played"), "{said}");
         let said = fails(&dir, &[command, "cam.tstream"], 1);
-        assert!(said.contains("live broadcast 'Cam' is not signed"), "{said}");
+        assert!(said.contains("live broadcast 'Cam' is not signed, and its pieces have no stamps"), "{said}");
     }
-    assert_eq!(show(&dir, "cam.tstream")["live"]["support"], "unsigned");
+    assert_eq!(show(&dir, "cam.tstream")["live"]["support"], "obsolete");
 }
 
 #[test]

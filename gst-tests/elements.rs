@@ -87,7 +87,7 @@ fn the_elements_are_ranked_and_classed_so_that_players_find_them() {
 #[test]
 fn every_property_of_both_elements_says_what_it_means() {
     init();
-    for (name, count) in [("swarmsrc", 19), ("swarmdemux", 17)] {
+    for (name, count) in [("swarmsrc", 20), ("swarmdemux", 18)] {
         let element = gst::ElementFactory::make(name).build().unwrap();
         let specs = element.list_properties();
         let own: Vec<_> = specs.iter().filter(|p| p.owner_type() == element.type_()).collect();

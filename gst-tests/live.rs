@@ -52,6 +52,7 @@ const CALLED: u8 = 60;
 const CALLERS: u8 = 61;
 const CALLERS_OF_SOURCE: u8 = 62;
 const ASKERS: u8 = 64;
+const UNSIGNED: u8 = 65;
 /// Most memory of a process, by its `VmHWM`.
 const MOST_MEMORY: u64 = 100 << 20;
 /// How long a source stays away.
@@ -509,6 +510,37 @@ fn five_hundred_callers_keep_out_no_viewer_and_break_nothing() {
     drop(crowd);
     let end = feed.stop();
     for mut viewer in [early, late] {
+        viewer.until_over();
+        let runs = runs(&viewer.given());
+        assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());
+    }
+    source.until_over();
+}
+
+/// Made with `--unsigned`, taken up again without.
+#[test]
+fn a_broadcast_that_nobody_signs_is_watched_by_those_who_allow_it() {
+    let scratch = scratch("unsigned");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 22));
+    airs(&plan, &["--unsigned"]);
+    let tstream = fs::read(plan.tstream()).expect("it is there");
+    let mut source = plan.start();
+    assert!(source.process.log().contains("it is not signed"), "{}", source.process.story());
+    assert_eq!(fs::read(plan.tstream()).expect("it is there"), tstream, "taken up again");
+    let feed = source.feed(0, plan.rate);
+    let watch = |name, number, upstream, more: &[&str]| {
+        Watcher::start(name, scratch.path(), &plan.tstream(), address(UNSIGNED, number), &[upstream], more)
+    };
+    let mut careful = watch("careful", 0, source.at, &[]);
+    assert_eq!(careful.process.until_ended(PATIENCE).code(), Some(1));
+    let log = careful.process.log();
+    assert!(log.contains("is not signed: anybody could") && log.contains("allow-unsigned"), "{log}");
+    let near = watch("near", 1, source.at, &["--allow-unsigned", "--buffer", "1s"]);
+    near.until_given(0);
+    let far = watch("far", 2, near.at, &["--allow-unsigned", "--buffer", "1s"]);
+    far.until_given(plan.rate);
+    let end = feed.stop();
+    for mut viewer in [near, far] {
         viewer.until_over();
         let runs = runs(&viewer.given());
         assert!(runs.len() == 1 && runs[0].end == end, "{runs:?} of {end}\n{}", viewer.process.story());

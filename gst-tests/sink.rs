@@ -193,7 +193,7 @@ fn every_property_says_what_it_means() {
     let element = factory.create().build().unwrap();
     let specs = element.list_properties();
     let own: Vec<_> = specs.iter().filter(|p| p.owner_type() == element.type_()).collect();
-    assert_eq!(own.len(), 19);
+    assert_eq!(own.len(), 20);
     for spec in own {
         assert!(spec.blurb().is_some_and(|blurb| blurb.len() > 20), "{}", spec.name());
     }
@@ -332,6 +332,21 @@ fn a_port_that_is_taken_is_busy() {
     drop((pipeline, taker));
     Pipeline::start(&format!("{FLOOD} num-buffers=9 ! {}", place.sink("bitrate=1000")))
         .message(gst::MessageType::Eos);
+}
+
+#[test]
+fn what_nobody_signs_is_played_where_that_is_allowed() {
+    let place = Place::new("sink-unsigned");
+    let line = format!("{FLOOD} num-buffers=9 ! {}", place.sink("bitrate=100000 unsigned=true"));
+    Pipeline::start(&line).message(gst::MessageType::Eos);
+    let cache = folder(place.scratch.path(), "cache");
+    let source = format!(
+        "swarmsrc location={} download-dir={} trackers=false linger=0",
+        place.tstream().display(),
+        cache.display()
+    );
+    assert_error(&error_of(&source), gst::StreamError::WrongType, "allow-unsigned");
+    drop(Pipeline::start(&format!("{source} allow-unsigned=true ! fakesink")));
 }
 
 /// The names are looked up behind the application's back.

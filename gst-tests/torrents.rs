@@ -168,7 +168,7 @@ fn live_broadcasts_of_2008_to_2010_are_read() {
         assert_eq!((m.name.as_str(), &live.auth), (name, &Auth::Obsolete(scheme.into())));
         assert_eq!(live.window, m.geometry.pieces() / 4);
         assert_eq!(m.info_hash == paradiso, name == "ParadisoCam.mpegts");
-        let why = m.playable().unwrap_err().to_string();
+        let why = m.playable(true).unwrap_err().to_string();
         assert!(why.contains(&format!("'{name}' is signed with {scheme}, an obsolete scheme")), "{why}");
     }
 }

@@ -86,7 +86,7 @@ struct LiveDescription {
 enum Support {
     /// Verify it.
     Supported,
-    /// Nothing: there are no signatures.
+    /// Play it where that is allowed: there are no signatures.
     Unsigned,
     /// Nothing any more.
     Obsolete,
@@ -98,8 +98,8 @@ impl Support {
     const fn of(auth: &Auth) -> Self {
         match auth {
             Auth::P256(_) => Self::Supported,
-            Auth::Unsigned => Self::Unsigned,
-            Auth::Obsolete(_) => Self::Obsolete,
+            Auth::Unsigned(_) => Self::Unsigned,
+            Auth::Bare | Auth::Obsolete(_) => Self::Obsolete,
             Auth::Unknown(_) => Self::Unknown,
         }
     }
@@ -107,7 +107,9 @@ impl Support {
     const fn to_text(self) -> &'static str {
         match self {
             Self::Supported => "supported",
-            Self::Unsigned => "not signed: everybody in the swarm can change what is seen",
+            Self::Unsigned => {
+                "not signed: everybody in the swarm can change what is seen, so it is played with --allow-unsigned only"
+            }
             Self::Obsolete => "obsolete, of 2008-2010: cannot be verified any more, so it cannot be played",
             Self::Unknown => "not known here, so it cannot be played",
         }
@@ -291,7 +293,7 @@ mod tests {
             name: "camera.ts".into(),
             piece_length: 32_768,
             pieces: pieces_for(65_536, Duration::from_secs(3600), 32_768),
-            key: SigningKey::from_random(&[1; 32]).unwrap().verifying_key(),
+            auth: Auth::P256(SigningKey::from_random(&[1; 32]).unwrap().verifying_key()),
             window: Some(600),
             trackers: Vec::new(),
             speed: Some(65_536),

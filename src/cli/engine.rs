@@ -117,9 +117,9 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Metainfo> {
 ///
 /// # Errors
 /// When the file cannot be read or is not a torrent that can be fetched.
-pub(super) fn load(path: &Path) -> anyhow::Result<Metainfo> {
+pub(super) fn load(path: &Path, allow_unsigned: bool) -> anyhow::Result<Metainfo> {
     let metainfo = read(path)?;
-    metainfo.playable().with_context(|| unusable(path))?;
+    metainfo.playable(allow_unsigned).with_context(|| unusable(path))?;
     Ok(metainfo)
 }
 

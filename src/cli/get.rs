@@ -55,6 +55,9 @@ pub(super) struct Args {
     /// How far behind its live point to enter a live broadcast, e.g. 5s [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::interval)]
     buffer: Option<Duration>,
+    /// Watch a live broadcast that is not signed: anybody in its swarm can change what is seen
+    #[arg(long)]
+    allow_unsigned: bool,
     /// Keep seeding after everything is there, until Ctrl-C
     #[arg(long)]
     seed: bool,
@@ -70,7 +73,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
-    let metainfo = Arc::new(engine::load(&args.torrent)?);
+    let metainfo = Arc::new(engine::load(&args.torrent, args.allow_unsigned)?);
     if metainfo.live.is_some() {
         let interrupt = Interrupt::install()?;
         return block_on(async {

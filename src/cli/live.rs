@@ -120,6 +120,10 @@ pub(super) struct Args {
     /// A tracker besides the internal one; may be repeated
     #[arg(long = "tracker", value_name = "URL", value_parser = values::tier)]
     trackers: Vec<Vec<String>>,
+    /// Do not sign a new broadcast, for closed networks and tests: anybody in its swarm can change what viewers see,
+    /// and they have to allow that (--allow-unsigned)
+    #[arg(long)]
+    unsigned: bool,
     /// Begin a new broadcast even if there is one of this name (its files are kept with .old behind their names)
     #[arg(long)]
     new: bool,
@@ -167,6 +171,7 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
         thumbnail,
         title: args.title.clone(),
         anew: args.new,
+        unsigned: args.unsigned,
         max_upload_rate: args.max_upload_rate,
         uploads: NonZeroU32::new(args.uploads),
         aux_seeds,
@@ -185,6 +190,11 @@ fn announce(station: &Station, bitrate: u64) {
         say(&format!("{shown}: made, for {} ({} kbit/s)", ByteRate(bitrate), bitrate * 8 / 1000));
     }
     let metainfo = station.handle.metainfo();
+    if metainfo.playable(false).is_err() {
+        say(
+            "it is not signed: anybody in its swarm can change what viewers see, and they have to allow that",
+        );
+    }
     for url in metainfo.trackers.iter().flatten().take(1) {
         let base = url.trim_end_matches("/announce");
         say(&format!("on air at {}/ ({}.tstream there)", harmless(base), harmless(&metainfo.name)));

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod layout;
 pub mod path;
 pub mod playtime;
+pub mod signer;
 #[cfg(test)]
 mod testing;
 pub mod text;

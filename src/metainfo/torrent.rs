@@ -180,8 +180,8 @@ impl Metainfo {
     ///
     /// # Errors
     /// When it is a kind of broadcast that we cannot take part in.
-    pub fn playable(&self) -> Result<(), Unplayable> {
-        self.live.as_ref().map_or(Ok(()), |live| live.playable(&self.name))
+    pub fn playable(&self, allow_unsigned: bool) -> Result<(), Unplayable> {
+        self.live.as_ref().map_or(Ok(()), |live| live.playable(&self.name, allow_unsigned))
     }
 
     /// The SHA-1 that this piece's bytes must have.

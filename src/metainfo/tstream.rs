@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use bendy::encoding::{AsString, Error, SortedDictEncoder};
 use bytes::Bytes;
+use sha1::{Digest as _, Sha1};
 
 use super::create::CreateError;
 use super::envelope::{Content, Envelope};
 use super::geometry::{BLOCK_LENGTH, Geometry};
-use super::keys::{KeyError, VerifyingKey};
+use super::keys::{KeyError, SIGNATURE, VerifyingKey};
+use super::signer::{NO_SIGNATURE, Verify};
 use super::text::escape;
 use super::torrent::text;
 use crate::wire::bencode::Value;
@@ -30,6 +32,10 @@ pub const WINDOW_PART: u32 = 4;
 pub const P256: &str = "ECDSA-P256-SHA256";
 /// `info.live.authmethod` of broadcasts that nobody signs.
 const UNSIGNED: &str = "None";
+/// `info.live.stamp` of those whose pieces have stamps all the same: the stamps' version. The SwarmPlayer had none.
+const STAMP: u64 = 1;
+/// Bytes in `info.live.id` of these, which tells them apart.
+const ID: usize = 20;
 /// What the SwarmPlayer wrote there otherwise.
 const OBSOLETE: [&str; 2] = ["ECDSA", "RSA"];
 /// The curve K-233 in DER: the object identifier 1.3.132.0.26.
@@ -49,8 +55,10 @@ pub struct Live {
 pub enum Auth {
     /// By its signature, with this key.
     P256(VerifyingKey),
-    /// Not at all.
-    Unsigned,
+    /// Not at all; pieces have stamps that tell their order. The number belongs to this broadcast alone.
+    Unsigned([u8; ID]),
+    /// Not at all, and pieces have no stamps: of 2008-2010.
+    Bare,
     /// By a scheme of 2008-2010 that was given up: in words.
     Obsolete(String),
     /// By a scheme that we do not know, a stranger's text: escape it before showing it.
@@ -58,12 +66,27 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// That of a broadcast of ours. Where it is not signed, the key serves to tell it from others.
+    pub fn ours(key: &VerifyingKey, signed: bool) -> Self {
+        if signed { Self::P256(*key) } else { Self::Unsigned(Sha1::digest(key.to_der()).into()) }
+    }
+
     /// The scheme's name; a stranger's text where it is not known.
     pub fn scheme(&self) -> &str {
         match self {
             Self::P256(_) => P256,
-            Self::Unsigned => UNSIGNED,
+            Self::Unsigned(_) | Self::Bare => UNSIGNED,
             Self::Obsolete(scheme) | Self::Unknown(scheme) => scheme,
+        }
+    }
+}
+
+impl Verify for Auth {
+    fn verify(&self, message: &[&[u8]], signature: &[u8; SIGNATURE]) -> bool {
+        match self {
+            Self::P256(key) => key.verify(message, signature),
+            Self::Unsigned(_) => *signature == NO_SIGNATURE,
+            Self::Bare | Self::Obsolete(_) | Self::Unknown(_) => false,
         }
     }
 }
@@ -72,7 +95,7 @@ impl Auth {
 impl fmt::Display for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsigned => write!(f, "not signed"),
+            Self::Unsigned(_) | Self::Bare => write!(f, "not signed"),
             signed => write!(f, "signed with {}", escape(signed.scheme())),
         }
     }
@@ -114,8 +137,21 @@ pub enum LiveError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unplayable {
     /// Anybody could put anything into it.
-    #[error("the live broadcast '{}' is not signed, so it cannot be played: anybody could put anything into it", escape(.name))]
+    #[error(
+        "the live broadcast '{}' is not signed: anybody could put anything into it, so it is played with \
+         allow-unsigned only",
+        escape(.name)
+    )]
     Unsigned {
+        /// Its name, a stranger's text.
+        name: String,
+    },
+    /// There is nothing to tell the order of pieces by, either.
+    #[error(
+        "the live broadcast '{}' is not signed, and its pieces have no stamps, as in 2008-2010, so it cannot be played",
+        escape(.name)
+    )]
+    Bare {
         /// Its name, a stranger's text.
         name: String,
     },
@@ -156,15 +192,20 @@ impl Live {
         check_cut(geometry)?;
         let live = |key: &[u8]| info.find(b"live").and_then(|live| live.find(key));
         let window = live(b"window").and_then(Value::as_u64);
-        Ok(Self { auth: auth(live(b"authmethod"), live(b"pubkey"))?, window: window_of(window, geometry) })
+        let stamped = live(b"stamp").and_then(Value::as_u64) == Some(STAMP);
+        let id = live(b"id").and_then(Value::as_bytes).and_then(|id| id.try_into().ok()).filter(|_| stamped);
+        let auth = auth(live(b"authmethod"), live(b"pubkey"), id)?;
+        Ok(Self { auth, window: window_of(window, geometry) })
     }
 
     /// Whether it may be opened; `name` is the broadcast's.
-    pub(super) fn playable(&self, name: &str) -> Result<(), Unplayable> {
+    pub(super) fn playable(&self, name: &str, allow_unsigned: bool) -> Result<(), Unplayable> {
         let name = name.to_owned();
         Err(match &self.auth {
             Auth::P256(_) => return Ok(()),
-            Auth::Unsigned => Unplayable::Unsigned { name },
+            Auth::Unsigned(_) if allow_unsigned => return Ok(()),
+            Auth::Unsigned(_) => Unplayable::Unsigned { name },
+            Auth::Bare => Unplayable::Bare { name },
             Auth::Obsolete(scheme) => Unplayable::Obsolete { name, scheme: scheme.clone() },
             Auth::Unknown(scheme) => Unplayable::Unknown { name, scheme: scheme.clone() },
         })
@@ -190,13 +231,13 @@ fn window_of(wanted: Option<u64>, geometry: &Geometry) -> u32 {
     wanted.map_or(most, |wanted| u32::try_from(wanted).unwrap_or(most).clamp(1, most))
 }
 
-fn auth(method: Option<Value<'_>>, key: Option<Value<'_>>) -> Result<Auth, LiveError> {
-    let Some(method) = method else { return Ok(Auth::Unsigned) };
+fn auth(method: Option<Value<'_>>, key: Option<Value<'_>>, id: Option<[u8; ID]>) -> Result<Auth, LiveError> {
+    let Some(method) = method else { return Ok(Auth::Bare) };
     let method = text(method).ok_or(LiveError::Method)?;
     let key = key.and_then(Value::as_bytes).unwrap_or_default();
     Ok(match method.as_str() {
         P256 => Auth::P256(VerifyingKey::from_der(key)?),
-        UNSIGNED => Auth::Unsigned,
+        UNSIGNED => id.map_or(Auth::Bare, Auth::Unsigned),
         "ECDSA" if key.windows(K_233.len()).any(|part| part == K_233) => {
             Auth::Obsolete("ECDSA on the curve K-233".to_owned())
         }
@@ -220,8 +261,8 @@ pub struct Draft {
     pub piece_length: u32,
     /// Pieces in the ring: see [`pieces_for`].
     pub pieces: u32,
-    /// Tells its pieces.
-    pub key: VerifyingKey,
+    /// How its pieces are told from others.
+    pub auth: Auth,
     /// Pieces that peers keep, if fewer than a quarter of the ring; brought into its limits.
     pub window: Option<u32>,
     /// Tracker URLs in tiers.
@@ -280,8 +321,15 @@ fn info(draft: &Draft, geometry: &Geometry, mut dict: SortedDictEncoder<'_>) -> 
     dict.emit_pair(b"length", geometry.total())?;
     dict.emit_pair_with(b"live", |value| {
         value.emit_dict(|mut dict| {
-            dict.emit_pair(b"authmethod", P256)?;
-            dict.emit_pair(b"pubkey", AsString(draft.key.to_der()))?;
+            dict.emit_pair(b"authmethod", draft.auth.scheme())?;
+            match &draft.auth {
+                Auth::P256(key) => dict.emit_pair(b"pubkey", AsString(key.to_der()))?,
+                Auth::Unsigned(id) => {
+                    dict.emit_pair(b"id", AsString(id))?;
+                    dict.emit_pair(b"stamp", STAMP)?;
+                }
+                Auth::Bare | Auth::Obsolete(_) | Auth::Unknown(_) => {}
+            }
             let window = draft.window.map(|window| window_of(Some(window.into()), geometry));
             window.map_or(Ok(()), |window| dict.emit_pair(b"window", window))
         })
@@ -311,7 +359,7 @@ mod tests {
             name: "camera.ts".into(),
             piece_length: 32 * KIB,
             pieces: 7200,
-            key: key(1),
+            auth: Auth::P256(key(1)),
             window: None,
             trackers: vec![vec!["http://a.example/announce".into()], vec!["udp://b.example:1".into()]],
             speed: Some(65_536),
@@ -366,15 +414,41 @@ mod tests {
     #[test]
     fn schemes_are_told_apart() {
         let auth = |method: &str| live(&[("authmethod", s(method)), ("pubkey", s(K_233))]).auth;
-        assert_eq!(auth("None"), Auth::Unsigned);
+        assert_eq!(auth("None"), Auth::Bare);
         assert_eq!(auth("ECDSA"), Auth::Obsolete("ECDSA on the curve K-233".into()));
         assert_eq!(auth("RSA"), Auth::Obsolete("RSA".into()));
         assert_eq!(auth("Ed25519"), Auth::Unknown("Ed25519".into()));
         assert_eq!(live(&[("authmethod", s("ECDSA"))]).auth, Auth::Obsolete("ECDSA".into()));
-        assert_eq!(live(&[]).auth, Auth::Unsigned);
+        assert_eq!(live(&[]).auth, Auth::Bare);
         assert_eq!(live(&p256(key(2))).auth, Auth::P256(key(2)));
         for odd in [i(1), s(""), l(&[])] {
             assert_eq!(error(&[("authmethod", odd)], &[]), LiveError::Method);
+        }
+    }
+
+    #[test]
+    fn broadcasts_without_signatures_are_told_from_those_without_stamps() {
+        let of =
+            |stamp, id: &[u8]| live(&[("authmethod", s("None")), ("stamp", i(stamp)), ("id", s(id))]).auth;
+        assert_eq!(of(1, &[7; 20]), Auth::Unsigned([7; 20]));
+        assert_eq!([of(2, &[7; 20]), of(0, &[7; 20]), of(1, &[7; 19])], [Auth::Bare, Auth::Bare, Auth::Bare]);
+        let m = |seed| {
+            Metainfo::parse(&encode(&Draft { auth: Auth::ours(&key(seed), false), ..camera() }).unwrap())
+        };
+        assert_eq!(m(1).unwrap().live.unwrap().auth, Auth::ours(&key(1), false));
+        assert_ne!(m(1).unwrap().info_hash, m(2).unwrap().info_hash, "each has a swarm of its own");
+    }
+
+    #[test]
+    fn only_where_nothing_is_signed_no_signature_is_right() {
+        let sign = SigningKey::from_random(&[1; 32]).unwrap().sign(&[b"a"]);
+        let right = |auth: &Auth, signature| auth.verify(&[b"a"], signature);
+        for signed in [true, false] {
+            let ours = Auth::ours(&key(1), signed);
+            assert_eq!((right(&ours, &sign), right(&ours, &NO_SIGNATURE)), (signed, !signed));
+        }
+        for other in [Auth::Bare, Auth::Obsolete("RSA".into()), Auth::Unknown("x".into())] {
+            assert!(!right(&other, &sign) && !right(&other, &NO_SIGNATURE), "{other:?}");
         }
     }
 
@@ -423,12 +497,15 @@ mod tests {
     fn what_cannot_be_played_says_why() {
         let said = |live: &[Pair<'_>]| {
             let m = read(live, &[("name", s("a\x1b[m"))]).unwrap();
-            m.playable().unwrap_err().to_string()
+            let said = m.playable(false).unwrap_err().to_string();
+            let allowed = m.playable(true).map_or_else(|error| error.to_string(), |()| String::new());
+            assert_eq!(said.contains("allow-unsigned"), allowed.is_empty(), "{said} {allowed}");
+            said
         };
         let method = |method: &str| said(&[("authmethod", s(method))]);
         let signed = read(&p256(key(1)), &[]).unwrap();
-        assert_eq!(signed.playable(), Ok(()));
-        assert!(method("None").contains(r"'a\u{1b}[m' is not signed, so it cannot be played"));
+        assert_eq!(signed.playable(false), Ok(()));
+        assert!(method("None").contains(r"'a\u{1b}[m' is not signed, and its pieces have no stamps"));
         assert_eq!(
             method("RSA"),
             r"the live broadcast 'a\u{1b}[m' is signed with RSA, an obsolete scheme of 2008-2010 that cannot be verified any more, so it cannot be played"
@@ -469,7 +546,7 @@ mod tests {
     prop_compose! {
         fn draft()(
             name in name(), piece_length in prop_oneof![Just(4 * KIB), (1..=64u32).prop_map(|n| n * 16 * KIB)],
-            pieces in MIN_PIECES..20_000, seed in 1..255u8, window in prop::option::of(any::<u32>()),
+            pieces in MIN_PIECES..20_000, (seed, signed) in (1..255u8, any::<bool>()), window in prop::option::of(any::<u32>()),
             trackers in prop::collection::btree_set("(https?|udp)://[a-z]{1,9}(:[1-9])?/announce", 0..3),
             speed in prop::option::of(1..u64::from(u32::MAX)), texts in [(); 3].map(|()| prop::option::of("\\PC{1,20}")),
             thumbnail in prop::option::of(prop::collection::vec(any::<u8>(), 1..50)),
@@ -479,7 +556,8 @@ mod tests {
             let trackers = trackers.into_iter().map(|url| vec![url]).collect();
             let thumbnail = thumbnail.map(Bytes::from);
             Draft {
-                name, piece_length, pieces, key: key(seed), window, trackers, speed, title, description, thumbnail,
+                name, piece_length, pieces, auth: Auth::ours(&key(seed), signed), window, trackers, speed, title,
+                description, thumbnail,
                 creation_date, created_by,
             }
         }
@@ -496,7 +574,7 @@ mod tests {
             let back = Draft {
                 piece_length: m.geometry.piece_length(),
                 pieces: m.geometry.pieces(),
-                key: if let Auth::P256(key) = live.auth { key } else { unreachable!("drafts are signed") },
+                auth: live.auth,
                 window: draft.window.map(|_| live.window),
                 trackers: m.trackers.clone(),
                 speed: m.speed,

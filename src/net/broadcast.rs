@@ -16,7 +16,7 @@ use super::sequence::{Sequence, SequenceError};
 use super::session::Handle;
 use super::task::Control;
 use crate::metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
-use crate::metainfo::keys::SigningKey;
+use crate::metainfo::signer::Signer;
 use crate::rate::{ByteRate, RateMeter};
 use crate::stream::cutter::{Cut, Cutter};
 use crate::stream::live_headers::VerifiedHeaders;
@@ -130,14 +130,14 @@ impl Broadcaster {
     /// When the thread cannot be started.
     pub fn start(
         handle: Handle,
-        key: SigningKey,
+        signer: Signer,
         sequence: Sequence,
         flush_after: Duration,
     ) -> std::io::Result<Self> {
         let (feed, input) = mpsc::channel();
         let tally = Arc::new(Tally::new());
         tally.next.store(sequence.peek().into(), Ordering::Relaxed);
-        let maker = Maker::new(handle, key, sequence, flush_after, tally.clone());
+        let maker = Maker::new(handle, signer, sequence, flush_after, tally.clone());
         let thread = std::thread::Builder::new().name("swarm-source".to_owned());
         let thread = thread.spawn(move || maker.run(&input))?;
         Ok(Self { feed: Some(feed), tally, thread: Mutex::new(Some(thread)) })
@@ -208,7 +208,7 @@ impl Drop for Broadcaster {
 /// The thread's work.
 struct Maker {
     handle: Handle,
-    key: SigningKey,
+    signer: Signer,
     sequence: Sequence,
     cutter: Cutter,
     tally: Arc<Tally>,
@@ -235,7 +235,7 @@ enum MakeError {
 impl Maker {
     fn new(
         handle: Handle,
-        key: SigningKey,
+        signer: Signer,
         sequence: Sequence,
         flush_after: Duration,
         tally: Arc<Tally>,
@@ -247,7 +247,7 @@ impl Maker {
         let first = true;
         Self {
             handle,
-            key,
+            signer,
             sequence,
             cutter,
             tally,
@@ -332,7 +332,7 @@ impl Maker {
         let number = self.headers.1.saturating_add(1);
         self.headers = (change, number);
         let signed =
-            VerifiedHeaders::seal(number, bytes.clone(), self.handle.metainfo().info_hash, &self.key);
+            VerifiedHeaders::seal(number, bytes.clone(), self.handle.metainfo().info_hash, &self.signer);
         match signed {
             Ok(headers) => self.handle.control(Control::Made(Input::StreamHeaders(Box::new(headers)))),
             Err(error) => tracing::warn!(%error, "viewers will have to do without stream headers"),
@@ -354,7 +354,7 @@ impl Maker {
         };
         let metainfo = self.handle.metainfo();
         let (piece_length, info_hash) = (metainfo.geometry.piece_length(), metainfo.info_hash);
-        let (bytes, stamp) = seal(draft, &[cut.payload], piece_length, info_hash, &self.key)?;
+        let (bytes, stamp) = seal(draft, &[cut.payload], piece_length, info_hash, &self.signer)?;
         if let Some(piece) = self.handle.shelf().geometry().piece(seq) {
             self.lay(piece, &bytes);
         }

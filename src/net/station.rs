@@ -27,6 +27,7 @@ use super::{pages, runtime};
 use crate::discovery::tracker::{Config, Policy};
 use crate::metainfo::create::CreateError;
 use crate::metainfo::keys::{KeyError, RANDOM, SigningKey};
+use crate::metainfo::signer::Signer;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo, MetainfoError};
 use crate::metainfo::tstream::{self, Auth, Draft};
@@ -70,6 +71,8 @@ pub struct Plan {
     pub title: Option<String>,
     /// Begin a new broadcast, whatever is there.
     pub anew: bool,
+    /// A new broadcast is not signed.
+    pub unsigned: bool,
     /// Bytes/s up; 0 = no limit.
     pub max_upload_rate: u64,
     /// Most viewers that are served at a time.
@@ -186,14 +189,14 @@ impl Station {
         if plan.anew {
             files.put_aside()?;
         }
-        let (metainfo, key, resumed) = files.take_up_or_make(plan, listener.addr().port())?;
+        let (metainfo, signer, resumed) = files.take_up_or_make(plan, listener.addr().port())?;
         let lock = lock.map_or_else(|| files.lock(), |lock| Ok(Some(lock)))?;
         let lock = lock.ok_or_else(|| failed(&files.key, io::ErrorKind::NotFound.into()))?;
         let sequence = Sequence::open(&files.restart)?.locked(lock);
         let metainfo = Arc::new(metainfo);
         let handle = session::open(Arc::clone(&metainfo), plan.options())?;
         let policy = Policy::Only([metainfo.info_hash].into());
-        let broadcaster = Broadcaster::start(handle.clone(), key, sequence, plan.flush_after);
+        let broadcaster = Broadcaster::start(handle.clone(), signer, sequence, plan.flush_after);
         let broadcaster = broadcaster.map_err(StationError::System)?;
         let bytes = fs::read(&files.tstream).map_err(|error| failed(&files.tstream, error))?;
         let pages = pages::of(&handle, bytes.into(), broadcaster.figures());
@@ -245,7 +248,7 @@ impl Plan {
             name: self.name.clone(),
             piece_length: self.piece_length,
             pieces,
-            key: key.verifying_key(),
+            auth: Auth::ours(&key.verifying_key(), !self.unsigned),
             window: Some(window),
             trackers: trackers.map(|url| vec![url]).collect(),
             speed: Some(self.bitrate),
@@ -296,25 +299,24 @@ impl Files {
         Ok(())
     }
 
-    fn take_up_or_make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, SigningKey, bool), StationError> {
+    fn take_up_or_make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer, bool), StationError> {
         let (there, key) = (self.tstream.exists(), self.key()?);
         let (tstream, key_file) = (shown(&self.tstream), shown(&self.key));
         match (there, key) {
             (true, None) => Err(StationError::NoKey { tstream, key: key_file }),
             (true, Some(key)) => {
                 let metainfo = self.metainfo()?;
-                let ours = Auth::P256(key.verifying_key());
-                if metainfo.live.as_ref().is_none_or(|live| live.auth != ours) {
-                    return Err(StationError::OtherKey { tstream, key: key_file });
-                }
-                Ok((metainfo, key, true))
+                let signer = signer(&metainfo, key);
+                let other = || StationError::OtherKey { tstream, key: key_file };
+                Ok((metainfo, signer.ok_or_else(other)?, true))
             }
             (false, key) => {
                 let key = key.map_or_else(|| self.make_key(), Ok)?;
                 let bytes = tstream::encode(&plan.draft(&key, port))?;
                 Sequence::begin(&self.restart)?;
                 self.make_tstream(&bytes).map_err(|error| failed(&self.tstream, error))?;
-                Ok((self.metainfo()?, key, false))
+                let signer = if plan.unsigned { Signer::Nobody } else { Signer::Key(key) };
+                Ok((self.metainfo()?, signer, false))
             }
         }
     }
@@ -361,6 +363,15 @@ impl Files {
         });
         written.map_err(|error| failed(&self.key, error))?;
         Ok(key)
+    }
+}
+
+/// Who signs a broadcast of ours; `None` when it is of another key.
+fn signer(metainfo: &Metainfo, key: SigningKey) -> Option<Signer> {
+    let auth = &metainfo.live.as_ref()?.auth;
+    match Auth::ours(&key.verifying_key(), true) == *auth {
+        true => Some(Signer::Key(key)),
+        false => (Auth::ours(&key.verifying_key(), false) == *auth).then_some(Signer::Nobody),
     }
 }
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use sha1::{Digest as _, Sha1};
 
 use crate::metainfo::geometry::PieceIndex;
-use crate::metainfo::keys::VerifyingKey;
 use crate::metainfo::torrent::Metainfo;
 use crate::metainfo::tstream::Auth;
 use crate::stream::live_headers::{Headers, VerifiedHeaders};
@@ -17,7 +16,7 @@ use crate::stream::live_piece::{PieceError, Stamp, VerifiedStamp, check_piece};
 pub(super) struct Verifier {
     metainfo: Arc<Metainfo>,
     /// Of a live broadcast.
-    key: Option<VerifyingKey>,
+    auth: Option<Auth>,
 }
 
 /// Why a piece is refused.
@@ -33,11 +32,8 @@ pub(super) enum Refusal {
 
 impl Verifier {
     pub(super) fn new(metainfo: Arc<Metainfo>) -> Self {
-        let key = metainfo.live.as_ref().and_then(|live| match &live.auth {
-            Auth::P256(key) => Some(*key),
-            _ => None,
-        });
-        Self { metainfo, key }
+        let auth = metainfo.live.as_ref().map(|live| live.auth.clone());
+        Self { metainfo, auth }
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -50,7 +46,7 @@ impl Verifier {
         piece: PieceIndex,
         blocks: &[Bytes],
     ) -> Result<Option<VerifiedStamp>, Refusal> {
-        let Some(key) = &self.key else {
+        let Some(auth) = &self.auth else {
             return if hash(blocks) == self.metainfo.piece_hash(piece) {
                 Ok(None)
             } else {
@@ -58,18 +54,18 @@ impl Verifier {
             };
         };
         let piece_length = self.metainfo.geometry.piece_length();
-        let stamp = check_piece(blocks, piece_length, self.metainfo.info_hash, key)?;
+        let stamp = check_piece(blocks, piece_length, self.metainfo.info_hash, auth)?;
         if stamp.seq == piece.number() { Ok(Some(stamp)) } else { Err(Refusal::OtherPiece(stamp.seq)) }
     }
 
     /// `None` when the source has not signed it.
     pub(super) fn check_stamp(&self, stamp: Stamp) -> Option<VerifiedStamp> {
-        stamp.verify(self.metainfo.info_hash, self.key.as_ref()?).ok()
+        stamp.verify(self.metainfo.info_hash, self.auth.as_ref()?).ok()
     }
 
     /// `None` when the source has not signed them.
     pub(super) fn check_headers(&self, headers: Headers) -> Option<VerifiedHeaders> {
-        headers.verify(self.metainfo.info_hash, self.key.as_ref()?).ok()
+        headers.verify(self.metainfo.info_hash, self.auth.as_ref()?).ok()
     }
 }
 

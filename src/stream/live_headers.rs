@@ -7,7 +7,8 @@
 
 use bytes::Bytes;
 
-use crate::metainfo::keys::{SIGNATURE as SIGNATURE_LENGTH, SigningKey, VerifyingKey};
+use crate::metainfo::keys::SIGNATURE as SIGNATURE_LENGTH;
+use crate::metainfo::signer::{Sign, Verify};
 use crate::wire::ids::InfoHash;
 use crate::wire::live;
 
@@ -87,7 +88,7 @@ impl Headers {
     ///
     /// # Errors
     /// When it has not.
-    pub fn verify(self, info_hash: InfoHash, key: &VerifyingKey) -> Result<VerifiedHeaders, HeadersError> {
+    pub fn verify(self, info_hash: InfoHash, key: &impl Verify) -> Result<VerifiedHeaders, HeadersError> {
         let number = self.number.to_be_bytes();
         if !key.verify(&[CONTEXT, &info_hash.0, &number, &self.bytes], &self.signature) {
             return Err(HeadersError::Unsigned(self.number));
@@ -105,7 +106,7 @@ impl VerifiedHeaders {
         number: u32,
         bytes: Bytes,
         info_hash: InfoHash,
-        key: &SigningKey,
+        key: &impl Sign,
     ) -> Result<Self, HeadersError> {
         check_length(bytes.len())?;
         let signature = key.sign(&[CONTEXT, &info_hash.0, &number.to_be_bytes(), &bytes]);

@@ -9,14 +9,16 @@
 //! A [`VerifiedStamp`] can only be made by checking a signature, or by signing. Whether the piece is the one that
 //! was asked for (its number) is for the caller to see, and so is whether times run forward.
 //!
-//! A stream with `authmethod` `None` has no stamps at all (its payload is the whole piece): none of this serves it.
+//! In a broadcast that nobody signs there are zeros instead of the signature. One of 2008-2010 with `authmethod` `None`
+//! has no stamps at all (its payload is the whole piece): none of this serves it.
 
 use std::ops::Deref;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::metainfo::keys::{SIGNATURE as SIGNATURE_LENGTH, SigningKey, VerifyingKey};
+use crate::metainfo::keys::SIGNATURE as SIGNATURE_LENGTH;
+use crate::metainfo::signer::{Sign, Verify};
 use crate::time::Duration;
 use crate::wire::ids::InfoHash;
 pub use crate::wire::live::STAMP_LENGTH;
@@ -197,7 +199,7 @@ impl Stamp {
     ///
     /// # Errors
     /// When it has not.
-    pub fn verify(self, info_hash: InfoHash, key: &VerifyingKey) -> Result<VerifiedStamp, Unsigned> {
+    pub fn verify(self, info_hash: InfoHash, key: &impl Verify) -> Result<VerifiedStamp, Unsigned> {
         if !key.verify(&[CONTEXT, &info_hash.0, &self.signed()], &self.signature) {
             return Err(Unsigned(self.seq));
         }
@@ -264,7 +266,7 @@ pub fn check_piece(
     blocks: &[Bytes],
     piece_length: u32,
     info_hash: InfoHash,
-    key: &VerifyingKey,
+    key: &impl Verify,
 ) -> Result<VerifiedStamp, PieceError> {
     let got = blocks.iter().map(|block| block.len() as u64).sum();
     if got != u64::from(piece_length) {
@@ -341,7 +343,7 @@ pub fn seal(
     payload: &[Bytes],
     piece_length: u32,
     info_hash: InfoHash,
-    key: &SigningKey,
+    key: &impl Sign,
 ) -> Result<(Bytes, VerifiedStamp), StampError> {
     let area = payload_area(piece_length)? as usize;
     let length: usize = payload.iter().map(Bytes::len).sum();
@@ -363,6 +365,8 @@ pub fn seal(
 pub(super) mod tests {
     use super::*;
     use crate::metainfo::keys::tests::{flipped as high_s, key};
+    use crate::metainfo::signer::Signer;
+    use crate::metainfo::tstream::Auth;
     use proptest::prelude::*;
 
     const LENGTH: u32 = 32 * 1024;
@@ -478,6 +482,20 @@ pub(super) mod tests {
         let headers = [b"swarm live headers 1", &SWARM.0[..], &piece[piece.len() - 128..][..64]].concat();
         let other_kind = Stamp { signature: key(1).sign(&[&headers]), ..(*stamp).clone() };
         assert!(other_kind.verify(SWARM, &key(1).verifying_key()).is_err());
+    }
+
+    #[test]
+    fn what_nobody_signs_has_its_digest_all_the_same() {
+        let nobody = Auth::Unsigned([3; 20]);
+        let (piece, made) = seal(DRAFT, &[text(500)], LENGTH, SWARM, &Signer::Nobody).unwrap();
+        let check = |piece: &Bytes| check_piece(std::slice::from_ref(piece), LENGTH, SWARM, &nobody);
+        assert_eq!((check(&piece), &piece[LENGTH as usize - 64..]), (Ok(made), &[0; 64][..]));
+        let mut changed = piece.to_vec();
+        changed[7] ^= 1;
+        assert_eq!(check(&changed.into()), Err(PieceError::Digest(5)));
+        let not_so = Err(PieceError::Unsigned(Unsigned(5)));
+        assert_eq!(check(&sealed(DRAFT, &text(500))), not_so, "a signature where there should be none");
+        assert_eq!(super::tests::check(&[piece]), not_so, "none where there should be one");
     }
 
     proptest! {

@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// All properties.
 pub(super) fn specs() -> Vec<glib::ParamSpec> {
-    [place_specs(), network_specs(), stream_specs(), picture_specs(), stats_specs()].concat()
+    [place_specs(), trust_specs(), network_specs(), stream_specs(), picture_specs(), stats_specs()].concat()
 }
 
 fn place_specs() -> Vec<glib::ParamSpec> {
@@ -31,6 +31,19 @@ fn place_specs() -> Vec<glib::ParamSpec> {
             .blurb(
                 "Begin a new broadcast even if there is one at the location; its files are kept with .old behind \
                  their names",
+            )
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+fn trust_specs() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecBoolean::builder("unsigned")
+            .nick("Unsigned")
+            .blurb(
+                "Do not sign a new broadcast, for closed networks and tests: anybody in its swarm can change what \
+                 viewers see, and they have to allow that (allow-unsigned of swarmsrc)",
             )
             .mutable_ready()
             .build(),

@@ -126,7 +126,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         (None, Some(Err(error))) => return Err(LoadError::Location(error.clone())),
         (None, None) => return Err(LoadError::NoLocation),
     };
-    metainfo.playable()?;
+    metainfo.playable(settings.allow_unsigned)?;
     let file = choose(&metainfo.layout, settings.file())?;
     Ok(Loaded { metainfo: Arc::new(metainfo), file })
 }

@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     /// `None`: never catch up.
     max_lag: Option<u64>,
     pub is_live: bool,
+    /// Broadcasts that nobody signs are played.
+    pub allow_unsigned: bool,
     linger: u64,
 }
 
@@ -83,6 +85,7 @@ impl Default for Settings {
             stall_policy: StallPolicy::Auto,
             max_lag: None,
             is_live: false,
+            allow_unsigned: false,
             linger: nanos(DEFAULT_LINGER),
         }
     }
@@ -187,6 +190,7 @@ impl Settings {
             "stall-policy" => self.stall_policy.to_value(),
             "max-lag" => self.max_lag.unwrap_or(AUTOMATIC).to_value(),
             "is-live" => self.is_live.to_value(),
+            "allow-unsigned" => self.allow_unsigned.to_value(),
             "linger" => self.linger.to_value(),
             _ => return None,
         })
@@ -211,6 +215,7 @@ impl Settings {
             "stall-policy" => self.stall_policy = of(value),
             "max-lag" => self.max_lag = Some(of(value)).filter(|time| *time != AUTOMATIC),
             "is-live" => self.is_live = of(value),
+            "allow-unsigned" => self.allow_unsigned = of(value),
             "linger" => self.linger = of(value),
             _ => unreachable!("GObject knows no writable property {name}"),
         }
@@ -247,7 +252,8 @@ pub(crate) fn source_specs() -> Vec<glib::ParamSpec> {
 
 /// Properties of both elements.
 pub(crate) fn shared_specs() -> Vec<glib::ParamSpec> {
-    [file_specs(), peer_specs(), rate_specs(), disk_specs(), time_specs(), read_only_specs()].concat()
+    [file_specs(), trust_specs(), peer_specs(), rate_specs(), disk_specs(), time_specs(), read_only_specs()]
+        .concat()
 }
 
 fn file_specs() -> Vec<glib::ParamSpec> {
@@ -257,6 +263,19 @@ fn file_specs() -> Vec<glib::ParamSpec> {
             .blurb("Which file of the torrent to play, counted from 0 as in the property files; -1 = the largest media file")
             .minimum(-1)
             .default_value(-1)
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+fn trust_specs() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecBoolean::builder("allow-unsigned")
+            .nick("Allow unsigned")
+            .blurb(
+                "Play live broadcasts that are not signed, too: anybody in the swarm of such a one can change what is \
+                 seen",
+            )
             .mutable_ready()
             .build(),
     ]
