@@ -182,6 +182,19 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
         assert!(kept.contains(old), "one of the old files is gone");
     }
 
+    // What can be no broadcast is found out before anything is put aside.
+    let names = || {
+        let entries = fs::read_dir(&plan.folder).expect("it can be listed");
+        let names: BTreeSet<_> = entries.map(|e| e.expect("an entry").file_name()).collect();
+        (names, read(".sauth"), read(".tstream"), read(".restart"))
+    };
+    let before = names();
+    for impossible in [Plan { piece: 5_000, ..plan.clone() }, Plan { rate: 1, seconds: 1, ..plan.clone() }] {
+        let said = refuses(&impossible, &["--new"]);
+        assert!(said.contains("cannot be made"), "{said}");
+        assert_eq!(names(), before);
+    }
+
     // Whatever is wrong, the file is named and nothing is changed.
     let (good, restart) = (read(".sauth"), read(".restart"));
     let spoil = |ending: &str, bytes: Option<&[u8]>, words: &[&str]| {

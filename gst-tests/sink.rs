@@ -412,6 +412,9 @@ fn a_broadcast_is_taken_up_again_unless_a_new_one_is_wanted() {
     assert_eq!((first == second, next, later), (true, 5, 10));
     let (third, next) = run(&line("bitrate=100000 new=true"));
     assert_eq!((first == third, next), (false, 5));
+    let impossible = place.sink("bitrate=100000 new=true piece-length=5000");
+    assert_error(&error_of(&impossible), gst::ResourceError::Settings, "cannot be made");
+    assert_eq!(fs::read(place.tstream()).unwrap(), third, "nothing was put aside");
     assert_eq!(fs::read(place.file("source/cam.tstream.old")).unwrap(), first);
 }
 

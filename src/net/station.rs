@@ -186,11 +186,9 @@ impl Station {
             Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
         let listener = listener.map_err(|(addr, source)| OpenError::Listen { addr, source })?;
         let lock = files.lock()?;
-        if plan.anew {
-            files.put_aside()?;
-        }
         let (metainfo, signer, resumed) = files.take_up_or_make(plan, listener.addr().port())?;
-        let lock = lock.map_or_else(|| files.lock(), |lock| Ok(Some(lock)))?;
+        // A new broadcast has another key file.
+        let lock = lock.filter(|_| !plan.anew).map_or_else(|| files.lock(), |lock| Ok(Some(lock)))?;
         let lock = lock.ok_or_else(|| failed(&files.key, io::ErrorKind::NotFound.into()))?;
         let sequence = Sequence::open(&files.restart)?.locked(lock);
         let metainfo = Arc::new(metainfo);
@@ -300,25 +298,32 @@ impl Files {
     }
 
     fn take_up_or_make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer, bool), StationError> {
-        let (there, key) = (self.tstream.exists(), self.key()?);
+        if self.tstream.exists() && !plan.anew { self.take_up() } else { self.make(plan, port) }
+    }
+
+    fn take_up(&self) -> Result<(Metainfo, Signer, bool), StationError> {
         let (tstream, key_file) = (shown(&self.tstream), shown(&self.key));
-        match (there, key) {
-            (true, None) => Err(StationError::NoKey { tstream, key: key_file }),
-            (true, Some(key)) => {
-                let metainfo = self.metainfo()?;
-                let signer = signer(&metainfo, key);
-                let other = || StationError::OtherKey { tstream, key: key_file };
-                Ok((metainfo, signer.ok_or_else(other)?, true))
-            }
-            (false, key) => {
-                let key = key.map_or_else(|| self.make_key(), Ok)?;
-                let bytes = tstream::encode(&plan.draft(&key, port))?;
-                Sequence::begin(&self.restart)?;
-                self.make_tstream(&bytes).map_err(|error| failed(&self.tstream, error))?;
-                let signer = if plan.unsigned { Signer::Nobody } else { Signer::Key(key) };
-                Ok((self.metainfo()?, signer, false))
-            }
+        let Some(key) = self.key()? else { return Err(StationError::NoKey { tstream, key: key_file }) };
+        let metainfo = self.metainfo()?;
+        let signer = signer(&metainfo, key);
+        Ok((metainfo, signer.ok_or(StationError::OtherKey { tstream, key: key_file })?, true))
+    }
+
+    /// A new broadcast. Nothing is changed before it is known that it can be one.
+    fn make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer, bool), StationError> {
+        let old = if plan.anew { None } else { self.key()? };
+        let key = old.clone().map_or_else(draw_key, Ok)?;
+        let bytes = tstream::encode(&plan.draft(&key, port))?;
+        if plan.anew {
+            self.put_aside()?;
         }
+        if old.is_none() {
+            self.save_key(&key)?;
+        }
+        Sequence::begin(&self.restart)?;
+        self.make_tstream(&bytes).map_err(|error| failed(&self.tstream, error))?;
+        let signer = if plan.unsigned { Signer::Nobody } else { Signer::Key(key) };
+        Ok((self.metainfo()?, signer, false))
     }
 
     /// All of it or nothing: a broken one would be in the way at the next start.
@@ -345,24 +350,26 @@ impl Files {
         SigningKey::from_pem(&text).map(Some).map_err(bad)
     }
 
-    fn make_key(&self) -> Result<SigningKey, StationError> {
-        let key = loop {
-            let mut random = [0; RANDOM];
-            let drawn = SysRng.try_fill_bytes(&mut random);
-            drawn.map_err(|error| StationError::System(io::Error::other(error)))?;
-            // One in four billion draws is no key.
-            if let Ok(key) = SigningKey::from_random(&random) {
-                break key;
-            }
-        };
+    fn save_key(&self, key: &SigningKey) -> Result<(), StationError> {
         let mut file = OpenOptions::new();
         let file = file.write(true).create_new(true).mode(0o600).open(&self.key);
         let written = file.and_then(|mut file| {
             file.write_all(key.to_pem().as_bytes())?;
             file.sync_all()
         });
-        written.map_err(|error| failed(&self.key, error))?;
-        Ok(key)
+        written.map_err(|error| failed(&self.key, error))
+    }
+}
+
+fn draw_key() -> Result<SigningKey, StationError> {
+    loop {
+        let mut random = [0; RANDOM];
+        let drawn = SysRng.try_fill_bytes(&mut random);
+        drawn.map_err(|error| StationError::System(io::Error::other(error)))?;
+        // One in four billion draws is no key.
+        if let Ok(key) = SigningKey::from_random(&random) {
+            return Ok(key);
+        }
     }
 }
 
