@@ -224,6 +224,16 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
     airs(&plan, &[]);
 }
 
+/// Its pieces go out part-filled, two a second.
+#[test]
+fn a_slow_stream_has_a_ring_for_its_whole_duration() {
+    let scratch = scratch("slow");
+    let plan = Plan { rate: 4_000, seconds: 60, ..Plan::new(scratch.path(), address(SOURCES, 23)) };
+    airs(&plan, &["--window", "10"]);
+    let metainfo = Metainfo::parse(&fs::read(plan.tstream()).expect("it is there")).expect("it is one");
+    assert_eq!((metainfo.geometry.pieces(), metainfo.live.map(|live| live.window)), (120, Some(20)));
+}
+
 #[test]
 fn a_broadcast_on_air_is_not_disturbed_by_another_of_its_name() {
     let scratch = scratch("twice");
@@ -344,7 +354,7 @@ fn a_viewer_that_stood_still_for_longer_than_its_window_hooks_in_anew() {
 fn a_tiny_ring_goes_round_ten_times_and_nobody_is_given_anything_old() {
     let scratch = scratch("rounds");
     let plan =
-        Plan { rate: 65_536, seconds: 1, piece: 4_096, ..Plan::new(scratch.path(), address(SOURCES, 8)) };
+        Plan { rate: 63_488, seconds: 1, piece: 4_096, ..Plan::new(scratch.path(), address(SOURCES, 8)) };
     let (in_a_piece, window, ring_pieces) = ((plan.piece as u64 - 128) / 188, 4, 16);
     let mut source = plan.start();
     let feed = source.feed(0, plan.rate);

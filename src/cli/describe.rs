@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::progress::{clock, harmless};
 use crate::metainfo::torrent::Metainfo;
-use crate::metainfo::tstream::{Auth, Live};
+use crate::metainfo::tstream::{Auth, Live, payload_in};
 use crate::rate::ByteRate;
 
 /// Last second of the year 9999: later dates are shown as numbers.
@@ -118,14 +118,21 @@ impl Support {
 
 impl LiveDescription {
     fn new(live: &Live, metainfo: &Metainfo) -> Self {
-        let time_for = |bytes| metainfo.bitrate(None).and_then(|rate| ByteRate(rate).time_for(bytes));
-        let window = u64::from(live.window) * u64::from(metainfo.geometry.piece_length());
+        let piece_length = metainfo.geometry.piece_length();
+        let payload = match live.auth {
+            Auth::P256(_) | Auth::Unsigned(_) => payload_in(piece_length),
+            Auth::Bare | Auth::Obsolete(_) | Auth::Unknown(_) => piece_length,
+        };
+        let time_for = |pieces: u32| {
+            let bytes = u64::from(pieces) * u64::from(payload);
+            metainfo.bitrate(None).and_then(|rate| ByteRate(rate).time_for(bytes))
+        };
         Self {
             scheme: live.auth.scheme().to_owned(),
             support: Support::of(&live.auth),
-            ring_duration: time_for(metainfo.geometry.total()),
+            ring_duration: time_for(metainfo.geometry.pieces()),
             window: live.window,
-            window_duration: time_for(window),
+            window_duration: time_for(live.window),
         }
     }
 
@@ -292,7 +299,7 @@ mod tests {
         let draft = Draft {
             name: "camera.ts".into(),
             piece_length: 32_768,
-            pieces: pieces_for(65_536, Duration::from_secs(3600), 32_768),
+            pieces: pieces_for(65_536, Duration::from_secs(3600), 32_768, Duration::ZERO),
             auth: Auth::P256(SigningKey::from_random(&[1; 32]).unwrap().verifying_key()),
             window: Some(600),
             trackers: Vec::new(),
@@ -306,7 +313,7 @@ mod tests {
         let text = Description::new(&Metainfo::parse(&encode(&draft).unwrap()).unwrap()).to_text();
         for line in [
             "live          a broadcast over a ring of 1:00:00",
-            "window        600 pieces, 5:00",
+            "window        600 pieces, 4:59",
             "signature     ECDSA-P256-SHA256 (supported)",
             "title         The square",
             r"description   seen from\nthe north",

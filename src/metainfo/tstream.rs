@@ -21,11 +21,14 @@ use super::signer::{NO_SIGNATURE, Verify};
 use super::text::escape;
 use super::torrent::text;
 use crate::wire::bencode::Value;
+use crate::wire::live::STAMP_LENGTH;
 
 /// Bytes in a piece of a broadcast: below, signatures outweigh what they sign; above, everybody lags.
 pub const PIECE_LENGTHS: RangeInclusive<u32> = 4 * 1024..=1024 * 1024;
 /// Fewest pieces in the ring.
 pub const MIN_PIECES: u32 = 16;
+/// Most pieces in a ring because of [flushes](pieces_for): three days of one a second, 8 GiB in pieces of 32 KiB.
+pub const MAX_FLUSHED: u32 = 1 << 18;
 /// The window is at most this part of the ring.
 pub const WINDOW_PART: u32 = 4;
 /// `info.live.authmethod` of broadcasts that can be verified.
@@ -246,10 +249,21 @@ fn auth(method: Option<Value<'_>>, key: Option<Value<'_>>, id: Option<[u8; ID]>)
     })
 }
 
-/// Pieces that hold `duration` of a stream of `speed` bytes/s, rounded up.
-pub fn pieces_for(speed: u64, duration: Duration, piece_length: u32) -> u32 {
+/// Pieces that hold `duration` of a stream of `speed` bytes/s, rounded up, where a part-filled piece goes out after
+/// `flush_after` (zero: that is not counted). A slow stream takes as many of them as it lasts times that, up to [`MAX_FLUSHED`].
+pub fn pieces_for(speed: u64, duration: Duration, piece_length: u32, flush_after: Duration) -> u32 {
     let bytes = u128::from(speed).saturating_mul(duration.as_nanos()).div_ceil(1_000_000_000);
-    u32::try_from(bytes.div_ceil(u128::from(piece_length.max(1)))).unwrap_or(u32::MAX)
+    let full = bytes.div_ceil(u128::from(payload_in(piece_length).max(1)));
+    let flushed = match flush_after.as_nanos() {
+        0 => 0,
+        each => duration.as_nanos().div_ceil(each).min(MAX_FLUSHED.into()),
+    };
+    u32::try_from(full.max(flushed)).unwrap_or(u32::MAX)
+}
+
+/// Bytes of the stream in a full piece.
+pub const fn payload_in(piece_length: u32) -> u32 {
+    piece_length.saturating_sub(STAMP_LENGTH as u32)
 }
 
 /// What a new broadcast is to say.
@@ -531,12 +545,25 @@ mod tests {
 
     #[test]
     fn a_ring_is_long_enough() {
-        let hour = Duration::from_secs(3600);
-        assert_eq!(pieces_for(65_536, hour, 32 * KIB), 7200);
-        assert_eq!(pieces_for(65_537, hour, 32 * KIB), 7201);
-        assert_eq!(pieces_for(1, Duration::from_nanos(1), 32 * KIB), 1);
-        assert_eq!(pieces_for(0, hour, 32 * KIB), 0);
-        assert_eq!(pieces_for(u64::MAX, Duration::MAX, 0), u32::MAX);
+        let (hour, never) = (Duration::from_secs(3600), Duration::ZERO);
+        let full = u64::from(payload_in(32 * KIB));
+        assert_eq!(pieces_for(2 * full, hour, 32 * KIB, never), 7200);
+        assert_eq!(pieces_for(2 * full + 1, hour, 32 * KIB, never), 7201);
+        assert_eq!(pieces_for(1, Duration::from_nanos(1), 32 * KIB, never), 1);
+        assert_eq!(pieces_for(0, hour, 32 * KIB, never), 0);
+        assert_eq!(pieces_for(u64::MAX, Duration::MAX, 0, never), u32::MAX);
+    }
+
+    #[test]
+    fn a_ring_of_a_slow_stream_is_long_enough_too() {
+        let (hour, second) = (Duration::from_secs(3600), Duration::from_secs(1));
+        let full = u64::from(payload_in(32 * KIB));
+        assert_eq!(pieces_for(4_000, hour, 32 * KIB, second), 3600, "each goes out part-filled");
+        assert_eq!(pieces_for(2 * full, hour, 32 * KIB, second), 7200, "none does");
+        assert_eq!(pieces_for(4_000, hour, 32 * KIB, Duration::from_millis(7_001)), 515);
+        assert_eq!(pieces_for(4_000, hour, 32 * KIB, Duration::from_nanos(1)), MAX_FLUSHED);
+        assert_eq!(pieces_for(full, Duration::from_secs(1 << 20), 32 * KIB, second), 1 << 20);
+        assert_eq!(pieces_for(0, Duration::MAX, 0, Duration::MAX), 1);
     }
 
     fn name() -> impl Strategy<Value = String> {

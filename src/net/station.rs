@@ -232,8 +232,8 @@ impl Plan {
     }
 
     fn draft(&self, key: &SigningKey, port: u16) -> Draft {
-        let pieces = tstream::pieces_for(self.bitrate, self.duration, self.piece_length);
-        let window = tstream::pieces_for(self.bitrate, self.window, self.piece_length);
+        let pieces = |time| tstream::pieces_for(self.bitrate, time, self.piece_length, self.flush_after);
+        let (pieces, window) = (pieces(self.duration), pieces(self.window));
         let host = if self.host.contains(':') && !self.host.starts_with('[') {
             format!("[{}]", self.host)
         } else {
