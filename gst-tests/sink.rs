@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstswarm::metainfo::torrent::Metainfo;
+use support::asker::Asker;
 use support::files::{folder, scratch};
 use support::network::{Network, free_port};
 use support::process::Running;
@@ -251,6 +252,30 @@ fn a_late_viewer_of_matroska_gets_its_headers() {
     let line =
         format!("filesrc location={} ! matroskademux ! h264parse ! avdec_h264 ! fakesink", copied.display());
     Pipeline::start(&line).message(gst::MessageType::Eos);
+}
+
+/// Who has the old ones takes those with a higher number only.
+#[test]
+fn stream_headers_get_a_higher_number_with_each_start_however_soon_it_comes() {
+    let place = Place::new("sink-numbers");
+    let number = |header: &str| {
+        let caps = format!("capsfilter caps=\"video/x-test,streamheader=(buffer)<{header}>\"");
+        let source = "fakesrc is-live=true datarate=500000 sizetype=fixed sizemax=4096";
+        let pipeline =
+            Pipeline::start(&format!("{source} ! {caps} ! {}", place.sink("bitrate=500000 sync=false")));
+        place.until_on_air(&pipeline, 1);
+        let metainfo = Metainfo::parse(&fs::read(place.tstream()).unwrap()).unwrap();
+        let mut asker = Asker::call([127, 66, 0, 1].into(), place.address(), metainfo.info_hash);
+        let told = || {
+            asker.listen();
+            asker.headers
+        };
+        let number = wait::until_some("headers", PATIENCE, told, || format!("{}", pipeline.stats()));
+        pipeline.stop();
+        number
+    };
+    let numbers = ["aa", "bb", "cc"].map(number);
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
 }
 
 #[test]

@@ -1,10 +1,14 @@
-//! Callers that want everything and ask for nothing: they count how often they are let, and not.
+//! Callers that want everything and ask for nothing: they count how often they are let, and not, and hear what a
+//! broadcast says of itself.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
+use bytes::Bytes;
+use gstswarm::wire::extension::ExtensionHandshake;
 use gstswarm::wire::handshake::{HANDSHAKE, Hello};
 use gstswarm::wire::ids::{InfoHash, PeerId};
+use gstswarm::wire::live::LiveState;
 use gstswarm::wire::message::Message;
 
 use super::line::encoded;
@@ -13,6 +17,7 @@ use super::stranger::connect;
 /// The frames that they look for: their length, and their kind.
 const CHOKE: [u8; 5] = [0, 0, 0, 1, 0];
 const UNCHOKE: [u8; 5] = [0, 0, 0, 1, 1];
+const EXTENDED: u8 = 20;
 
 /// One of them.
 pub struct Asker {
@@ -21,6 +26,8 @@ pub struct Asker {
     /// How often it was choked, and let.
     pub chokes: usize,
     pub unchokes: usize,
+    /// The stream headers' number that it was told last.
+    pub headers: Option<u32>,
 }
 
 impl Asker {
@@ -37,7 +44,7 @@ impl Asker {
         let words = [&hello[..], &encoded(&Message::HaveNone), &encoded(&Message::Interested)].concat();
         stream.write_all(&words).expect("it listens");
         stream.set_nonblocking(true).expect("a socket can be told not to wait");
-        Self { stream, heard: Vec::new(), chokes: 0, unchokes: 0 }
+        Self { stream, heard: Vec::new(), chokes: 0, unchokes: 0, headers: None }
     }
 
     /// Takes what was said until now.
@@ -60,7 +67,19 @@ impl Asker {
             let Some(frame) = rest.get(..4 + u32::from_be_bytes(*head) as usize) else { break };
             self.chokes += usize::from(frame == CHOKE);
             self.unchokes += usize::from(frame == UNCHOKE);
+            if let [_, _, _, _, EXTENDED, id, payload @ ..] = frame {
+                self.headers = self.headers.max(headers_number(*id, payload));
+            }
             rest = &rest[frame.len()..];
         }
     }
+}
+
+/// The number of stream headers in an extension message.
+fn headers_number(id: u8, payload: &[u8]) -> Option<u32> {
+    let state = match id {
+        0 => ExtensionHandshake::decode(payload).ok()?.live?,
+        _ => LiveState::decode(&Bytes::copy_from_slice(payload)).ok()?,
+    };
+    state.headers_number
 }

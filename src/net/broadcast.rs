@@ -215,8 +215,8 @@ struct Maker {
     started: Clock,
     /// Wall time when it was started: the clock of stamps does not jump when the machine's is set.
     epoch: Duration,
-    /// Change counter of the headers that were signed last, and the number that they got.
-    headers: (u32, u32),
+    /// Change counter of the headers that were signed last.
+    headers: u32,
     first: bool,
     /// Nothing more comes; the last piece says so, unless whoever fed us went away without a word.
     ended: bool,
@@ -242,7 +242,6 @@ impl Maker {
     ) -> Self {
         let area = payload_area(handle.metainfo().geometry.piece_length()).unwrap_or(1);
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let headers = (0, u32::try_from(epoch.as_secs()).unwrap_or(u32::MAX));
         let cutter = Cutter::new(area as usize, flush_after);
         let first = true;
         Self {
@@ -253,7 +252,7 @@ impl Maker {
             tally,
             started: Clock::now(),
             epoch,
-            headers,
+            headers: 0,
             first,
             ended: false,
             crashed: false,
@@ -313,7 +312,6 @@ impl Maker {
     fn make(&mut self) -> Result<(), MakeError> {
         let mut told_end = false;
         while let Some(cut) = self.cutter.poll(self.now()) {
-            self.sign_headers();
             told_end = cut.end;
             self.piece(cut)?;
         }
@@ -324,13 +322,13 @@ impl Maker {
         Ok(())
     }
 
-    fn sign_headers(&mut self) {
+    /// Their number is that of the piece before which they are needed: it comes only once, whenever and however often
+    /// the source is started.
+    fn sign_headers(&mut self, number: u32) {
         let Some((change, bytes)) = self.cutter.headers() else { return };
-        if change == self.headers.0 {
+        if std::mem::replace(&mut self.headers, change) == change {
             return;
         }
-        let number = self.headers.1.saturating_add(1);
-        self.headers = (change, number);
         let signed =
             VerifiedHeaders::seal(number, bytes.clone(), self.handle.metainfo().info_hash, &self.signer);
         match signed {
@@ -341,6 +339,7 @@ impl Maker {
 
     fn piece(&mut self, cut: Cut) -> Result<(), MakeError> {
         let seq = self.sequence.take()?;
+        self.sign_headers(seq);
         let time = self.epoch + cut.at.since(Instant::ZERO);
         let draft = Draft {
             // The first piece does not go on where the last one before a restart ended.

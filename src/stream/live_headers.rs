@@ -2,8 +2,9 @@
 //! MP4): what a player must have before its first piece. Small, signed by the source, and passed from peer to peer.
 //!
 //! Big-endian: version 1 · three zeros · u32 number · ECDSA signature over the name of the format, the info-hash,
-//! the number and the headers · the headers. They belong to no piece. The number counts their changes: those with
-//! the higher number replace the others, so an old signature is no use to bring old headers back.
+//! the number and the headers · the headers. They belong to no piece. The number is that of the first piece that was
+//! made with them: those with the higher number replace the others, so an old signature is no use to bring old
+//! headers back.
 
 use bytes::Bytes;
 
@@ -25,7 +26,7 @@ const FRONT_LENGTH: usize = FIXED_LENGTH + SIGNATURE_LENGTH;
 /// Stream headers as they came; anybody can write some.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers {
-    /// Counts their changes.
+    /// That of the first piece that was made with them.
     pub number: u32,
     /// What the player gets; at most [`MAX_HEADERS`].
     pub bytes: Bytes,
