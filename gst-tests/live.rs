@@ -235,6 +235,24 @@ fn a_slow_stream_has_a_ring_for_its_whole_duration() {
 }
 
 #[test]
+fn pieces_of_the_time_in_which_the_bitrate_is_measured_are_as_old_as_what_is_in_them() {
+    let scratch = scratch("measured");
+    let plan = Plan { rate: 0, seconds: 60, ..Plan::new(scratch.path(), address(SOURCES, 24)) };
+    let mut process = plan.launch(&[]);
+    let feed = Feed::start(process.stdin(), 0, feed::packets_per_second(100_000));
+    process.until_printed("on air at ", PATIENCE);
+    feed.until_more(feed::packets_per_second(100_000));
+    let times = Ring::open(&plan.tstream()).times(0..30);
+    // Six of them a second, or so.
+    let span = times[29].since(times[0]);
+    assert!((3..7).contains(&span.as_secs()), "{span:?}: {times:?}");
+    let most = times.windows(2).map(|pair| pair[1].since(pair[0])).max();
+    assert!(times.is_sorted() && most < Some(Duration::from_secs(1)), "{times:?}");
+    feed.stop();
+    process.until_succeeded(PATIENCE);
+}
+
+#[test]
 fn a_broadcast_on_air_is_not_disturbed_by_another_of_its_name() {
     let scratch = scratch("twice");
     let plan = Plan::new(scratch.path(), address(SOURCES, 3));

@@ -15,6 +15,7 @@ use gst::prelude::*;
 use gstswarm::metainfo::torrent::Metainfo;
 use support::asker::Asker;
 use support::files::{folder, scratch};
+use support::live_attacks::Ring;
 use support::network::{Network, free_port};
 use support::process::Running;
 use support::{commands, leaks, wait};
@@ -286,7 +287,10 @@ fn an_unknown_bitrate_is_measured_and_nothing_is_lost_meanwhile() {
         || pipeline.figure::<String>("state") == "measuring" && pipeline.figure::<u64>("bytes") > 0;
     wait::until("the measurement", PATIENCE, measures, || format!("{}", pipeline.stats()));
     assert!(!place.tstream().exists());
-    place.until_on_air(&pipeline, 1);
+    place.until_on_air(&pipeline, 6);
+    let times = Ring::open(&place.tstream()).times(0..6);
+    let span = times[5].since(times[0]);
+    assert!(span > Duration::from_secs(1) && span < Duration::from_secs(7), "{times:?}");
     let metainfo = Metainfo::parse(&fs::read(place.tstream()).unwrap()).unwrap();
     assert_eq!(metainfo.title.as_deref(), Some("Camera"));
     let bitrate = metainfo.bitrate(None).unwrap();
@@ -295,7 +299,7 @@ fn an_unknown_bitrate_is_measured_and_nothing_is_lost_meanwhile() {
     wait::until("a viewer", PATIENCE, || pipeline.figure::<u32>("viewers") == 1, || viewer.story());
     pipeline.end();
     viewer.until_succeeded(PATIENCE);
-    // It began with what was held back, whose pieces are all of one moment.
+    // It began with what was held back.
     let kept = fs::metadata(place.file("in")).unwrap().len();
     assert_eq!(pipeline.figure::<u64>("bytes"), kept);
 }

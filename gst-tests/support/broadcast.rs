@@ -28,7 +28,7 @@ pub struct Plan {
     pub name: String,
     /// Where it is on air.
     pub at: SocketAddr,
-    /// Bytes a second of its stream.
+    /// Bytes a second of its stream; 0: to be measured.
     pub rate: u64,
     /// Seconds of it in the ring; a quarter of them is the window.
     pub seconds: u64,
@@ -68,7 +68,10 @@ impl Plan {
         command.arg("live").args(["--name", &self.name, "--json", "--flush-after", "500ms"]);
         command.arg("--destdir").arg(&self.folder);
         command.args(["--bind", &self.at.ip().to_string(), "--port", &self.at.port().to_string()]);
-        command.args(["--bitrate", &self.rate.to_string(), "--piece-length", &self.piece.to_string()]);
+        if self.rate > 0 {
+            command.args(["--bitrate", &self.rate.to_string()]);
+        }
+        command.args(["--piece-length", &self.piece.to_string()]);
         command.args(["--duration", &self.seconds.to_string()]).args(&self.more).args(more);
         Running::start("source", self.folder.parent().expect("a scratch folder is around it"), command)
     }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +70,12 @@ impl Ring {
         self.file.read_exact_at(&mut bytes, end - STAMP_LENGTH as u64).ok()?;
         let stamp = Stamp::parse(&bytes, self.piece_length()).ok()?;
         (stamp.seq == seq).then_some(bytes)
+    }
+
+    /// When these pieces, which are in the ring, were captured.
+    pub fn times(&self, run: Range<u32>) -> Vec<CaptureTime> {
+        let stamp = |seq| Stamp::parse(&self.stamp(seq).expect("it is there"), self.piece_length());
+        run.map(|seq| stamp(seq).expect("it was read before").time).collect()
     }
 
     /// A piece, if it is in the ring.

@@ -269,7 +269,7 @@ impl Report {
 /// A source that is open, and what was read of it to measure its bitrate.
 struct Begun {
     input: Input,
-    read: Vec<Bytes>,
+    read: Vec<(Instant, Bytes)>,
     bitrate: u64,
 }
 
@@ -284,9 +284,10 @@ impl Begun {
         let (mut first, mut total) = (None, 0_u64);
         while let Some(bytes) = begun.input.next()? {
             // What waited already says nothing about the rate.
-            let since: Instant = *first.get_or_insert_with(Instant::now);
+            let now = Instant::now();
+            let since: Instant = *first.get_or_insert(now);
             total += if begun.read.is_empty() { 0 } else { bytes.len() as u64 };
-            begun.read.push(bytes);
+            begun.read.push((now, bytes));
             if since.elapsed() >= MEASURE {
                 break;
             }
@@ -310,7 +311,7 @@ impl Begun {
         let (tell, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("swarm-feed".to_owned());
         let work = move || {
-            self.read.into_iter().for_each(|bytes| broadcaster.push(bytes));
+            self.read.into_iter().for_each(|(came, bytes)| broadcaster.push_late(came, bytes));
             let end = feed(self.input, &broadcaster, &source, on_eof);
             drop(broadcaster);
             // Nobody listens any more when the command has ended before us.

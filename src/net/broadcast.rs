@@ -30,10 +30,13 @@ const MAX_WAITING: usize = 32 * 1024 * 1024;
 const RATE_WINDOW: Duration = Duration::from_secs(3);
 /// With nothing to do, this often.
 const IDLE: Duration = Duration::from_millis(500);
+/// Bytes may have come so long before there was a broadcast to take them.
+const BEFORE: Duration = Duration::from_secs(60);
 
 /// What the input gives.
 enum Feed {
-    Bytes(Bytes),
+    /// Some of the stream, and when it came.
+    Bytes(Bytes, Clock),
     Headers(Bytes),
     Gap,
     End,
@@ -145,6 +148,11 @@ impl Broadcaster {
 
     /// Takes some of the stream. Never waits.
     pub fn push(&self, bytes: Bytes) {
+        self.push_late(Clock::now(), bytes);
+    }
+
+    /// Takes some of the stream that came earlier, behind all that came before. Never waits.
+    pub fn push_late(&self, came: Clock, bytes: Bytes) {
         let length = bytes.len();
         self.tally.count(length);
         if self.tally.waiting.fetch_add(length, Ordering::Relaxed) > MAX_WAITING {
@@ -152,7 +160,7 @@ impl Broadcaster {
             self.tally.lost.fetch_add(length as u64, Ordering::Relaxed);
             return self.say(Feed::Gap);
         }
-        self.say(Feed::Bytes(bytes));
+        self.say(Feed::Bytes(bytes, came));
     }
 
     /// What a decoder has to be given first, where the stream itself does not tell.
@@ -212,9 +220,12 @@ struct Maker {
     sequence: Sequence,
     cutter: Cutter,
     tally: Arc<Tally>,
-    started: Clock,
-    /// Wall time when it was started: the clock of stamps does not jump when the machine's is set.
+    /// Where its time begins, a little before it does.
+    begun: Clock,
+    /// Wall time then: the clock of stamps does not jump when the machine's is set.
     epoch: Duration,
+    /// How far the input is: as long as some of it waits, its time is not now.
+    reached: Instant,
     /// Change counter of the headers that were signed last.
     headers: u32,
     first: bool,
@@ -241,7 +252,10 @@ impl Maker {
         tally: Arc<Tally>,
     ) -> Self {
         let area = payload_area(handle.metainfo().geometry.piece_length()).unwrap_or(1);
+        let now = Clock::now();
+        let begun = now.checked_sub(BEFORE).unwrap_or(now);
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let epoch = epoch.saturating_sub(now - begun);
         let cutter = Cutter::new(area as usize, flush_after);
         let first = true;
         Self {
@@ -250,8 +264,9 @@ impl Maker {
             sequence,
             cutter,
             tally,
-            started: Clock::now(),
+            begun,
             epoch,
+            reached: Instant::ZERO,
             headers: 0,
             first,
             ended: false,
@@ -261,12 +276,18 @@ impl Maker {
 
     fn run(mut self, input: &Receiver<Feed>) {
         while !self.ended {
-            match input.recv_timeout(self.patience()) {
-                Ok(feed) => self.take(feed),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => (self.ended, self.crashed) = (true, true),
-            }
-            if let Err(error) = self.make() {
+            let fed = match input.recv_timeout(self.patience()) {
+                Ok(feed) => Some(feed),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.wait_no_more();
+                    None
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    (self.ended, self.crashed) = (true, true);
+                    None
+                }
+            };
+            if let Err(error) = self.make_from(fed) {
                 tracing::error!(%error, "the broadcast has ended");
                 self.tally.failed.store(true, Ordering::Relaxed);
                 break;
@@ -278,7 +299,27 @@ impl Maker {
     }
 
     fn now(&self) -> Instant {
-        Instant::ZERO + self.started.elapsed()
+        self.at(Clock::now())
+    }
+
+    fn at(&self, clock: Clock) -> Instant {
+        Instant::ZERO + clock.saturating_duration_since(self.begun)
+    }
+
+    /// Nothing has come: what is due goes out. Older input than now may yet come, so the time goes on no further.
+    fn wait_no_more(&mut self) {
+        let due = self.cutter.next_timeout().filter(|due| *due <= self.now());
+        self.reached = self.reached.max(due.unwrap_or(self.reached));
+    }
+
+    fn make_from(&mut self, fed: Option<Feed>) -> Result<(), MakeError> {
+        if let Some(Feed::Bytes(_, came)) = fed {
+            // What was due before these bytes came goes out without them.
+            self.reached = self.reached.max(self.at(came));
+            self.make()?;
+        }
+        fed.into_iter().for_each(|feed| self.take(feed));
+        self.make()
     }
 
     fn patience(&self) -> Duration {
@@ -287,12 +328,12 @@ impl Maker {
 
     fn take(&mut self, feed: Feed) {
         match feed {
-            Feed::Bytes(bytes) => {
+            Feed::Bytes(bytes, _) => {
                 self.tally.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
                 if self.tally.hurry.load(Ordering::Relaxed) {
                     self.tally.lost.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 } else {
-                    self.cutter.push(self.now(), bytes);
+                    self.cutter.push(self.reached, bytes);
                 }
             }
             Feed::Headers(headers) => {
@@ -311,7 +352,7 @@ impl Maker {
     /// Makes the pieces that are due.
     fn make(&mut self) -> Result<(), MakeError> {
         let mut told_end = false;
-        while let Some(cut) = self.cutter.poll(self.now()) {
+        while let Some(cut) = self.cutter.poll(self.reached) {
             told_end = cut.end;
             self.piece(cut)?;
         }

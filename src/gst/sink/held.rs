@@ -21,7 +21,7 @@ const ENOUGH: usize = MOST / 2;
 /// The beginning of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    items: Vec<Item>,
+    items: Vec<(Instant, Item)>,
     bytes: usize,
     /// When the first bytes came, and how many those were.
     first: Option<(Instant, usize)>,
@@ -47,7 +47,7 @@ impl Held {
         let before = self.bytes;
         match item {
             Item::Bytes(bytes) => self.take_bytes(now, &bytes),
-            item => self.items.push(item),
+            item => self.items.push((now, item)),
         }
         (before == 0) != (self.bytes == 0) || (before > ENOUGH) != (self.bytes > ENOUGH)
     }
@@ -57,14 +57,14 @@ impl Held {
         self.first.get_or_insert((now, length));
         if self.bytes + length > MOST {
             self.lost += length as u64;
-            if self.items.last() != Some(&Item::Gap) {
-                self.items.push(Item::Gap);
+            if self.items.last().is_none_or(|(_, item)| *item != Item::Gap) {
+                self.items.push((now, Item::Gap));
             }
             return;
         }
         self.bytes += length;
         // Upstream may have few buffers, and wants them back.
-        self.items.push(Item::Bytes(Bytes::copy_from_slice(bytes)));
+        self.items.push((now, Item::Bytes(Bytes::copy_from_slice(bytes))));
     }
 
     /// Nothing more comes.
@@ -103,8 +103,8 @@ impl Held {
         Measured::Rate((rate * SPARE.0 / SPARE.1).max(1))
     }
 
-    /// Gives everything in order.
-    pub(super) fn into_items(self) -> Vec<Item> {
+    /// Gives everything in order, and when it came.
+    pub(super) fn into_items(self) -> Vec<(Instant, Item)> {
         self.items
     }
 }
@@ -132,7 +132,9 @@ mod tests {
         (1..=50).for_each(|n| assert!(!held.take(now + Duration::from_millis(n * 100), bytes(1_000))));
         assert_eq!(after(&held, now, 4_900), Measured::NotBefore(Duration::from_millis(100)));
         assert_eq!(after(&held, now, 5_000), Measured::Rate(11_000));
-        assert_eq!(held.into_items().len(), 52);
+        let items = held.into_items();
+        let came: Vec<_> = items.iter().map(|(came, _)| came.duration_since(now).as_millis()).collect();
+        assert_eq!((came.len(), &came[..4], came[51]), (52, &[0, 0, 100, 200][..], 5_000));
     }
 
     #[test]
@@ -156,6 +158,6 @@ mod tests {
         assert_eq!(held.bytes(), (MOST as u64, 6 << 19));
         assert!(matches!(after(&held, now, 1), Measured::Rate(_)), "and it is measured at once");
         let items = held.into_items();
-        assert_eq!((items.len(), items.last()), (65, Some(&Item::Gap)));
+        assert_eq!((items.len(), items.last()), (65, Some(&(now, Item::Gap))));
     }
 }

@@ -60,10 +60,10 @@ impl OnAir {
         })
     }
 
-    /// Takes something of the stream. Never waits.
-    pub(super) fn give(&self, item: Item) {
+    /// Takes something of the stream, and when it came. Never waits.
+    pub(super) fn give(&self, came: Instant, item: Item) {
         match item {
-            Item::Bytes(bytes) => self.broadcaster.push(bytes),
+            Item::Bytes(bytes) => self.broadcaster.push_late(came, bytes),
             Item::Headers(headers) => self.broadcaster.set_headers(headers),
             Item::Gap => self.broadcaster.gap(),
         }

@@ -134,7 +134,7 @@ impl Run {
             }
         };
         let ended = held.has_ended();
-        held.into_items().into_iter().for_each(|item| on_air.give(item));
+        held.into_items().into_iter().for_each(|(came, item)| on_air.give(came, item));
         on_air.set_limit(self.limit.load(Ordering::Relaxed));
         state.stage = Stage::OnAir(Arc::clone(&on_air));
         drop(state);
@@ -154,7 +154,7 @@ impl Run {
         match &mut state.stage {
             Stage::Stopped => return Err(gst::FlowError::Flushing),
             Stage::OnAir(on_air) if on_air.has_ended() => return Err(gst::FlowError::Eos),
-            Stage::OnAir(on_air) => on_air.give(item),
+            Stage::OnAir(on_air) => on_air.give(Instant::now(), item),
             Stage::Opening(held) => _ = held.take(Instant::now(), item),
             Stage::Measuring(held) => {
                 if held.take(Instant::now(), item) {
