@@ -4,17 +4,15 @@
 //! Where it begins and what it skips is the engine's to say ([`Moved`](crate::swarm::event::Moved)). It begins at a
 //! random access point, with the stream's headers in front.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::session::{Handle, ReadError, Trouble};
-use super::shelf::{Found, Look, Move};
-use super::task::Control;
+use super::seat::{Seat, find, gone};
+use super::session::{Handle, ReadError};
+use super::shelf::{Found, Move};
 use crate::metainfo::geometry::{Block, PieceIndex};
-use crate::store::Storage;
 use crate::stream::live_piece::{CaptureTime, Stamp, payload_of, stamp_of};
 use crate::swarm::ReaderInput;
 use crate::swarm::event::{PlaybackStats, ReaderId};
@@ -41,9 +39,7 @@ pub struct LivePiece {
 
 /// One viewer.
 pub struct LiveReader {
-    handle: Handle,
-    id: ReaderId,
-    flushing: AtomicBool,
+    seat: Seat,
     /// Locked while a piece is waited for, by the one thread that reads.
     place: Mutex<Place>,
     given: Mutex<Option<(u32, CaptureTime)>>,
@@ -69,18 +65,11 @@ struct Place {
 enum Seen {
     Order(Move),
     Found(Found),
-    Failed(ReadError),
 }
 
 impl LiveReader {
     pub(super) fn new(handle: Handle, id: ReaderId) -> Self {
-        Self {
-            handle,
-            id,
-            flushing: AtomicBool::new(false),
-            place: Mutex::default(),
-            given: Mutex::default(),
-        }
+        Self { seat: Seat::new(handle, id), place: Mutex::default(), given: Mutex::default() }
     }
 
     /// Waits for the next piece. Blocks the calling thread; [`LiveReader::set_flushing`] ends it at once.
@@ -93,9 +82,8 @@ impl LiveReader {
             if place.ended {
                 return Err(ReadError::End);
             }
-            match self.look(&place) {
+            match self.look(&place)? {
                 Seen::Order(order) => place.follow(order),
-                Seen::Failed(error) => return Err(error),
                 Seen::Found(found) => {
                     if let Some(piece) = self.open(&mut place, found)? {
                         let given = Some((piece.number, piece.time));
@@ -109,20 +97,17 @@ impl LiveReader {
 
     /// `true` ends a waiting read with [`ReadError::Flushing`] and refuses new ones; `false` allows them again.
     pub fn set_flushing(&self, flushing: bool) {
-        self.flushing.store(flushing, Ordering::SeqCst);
-        if flushing {
-            self.handle.shelf().nudge();
-        }
+        self.seat.set_flushing(flushing);
     }
 
     /// The application plays (or pauses).
     pub fn set_playing(&self, playing: bool) {
-        self.say(ReaderInput::Playing(playing));
+        self.seat.say(ReaderInput::Playing(playing));
     }
 
     /// A sink reports through QOS that media of this running time is being shown.
     pub fn clock(&self, running_time: Duration) {
-        self.say(ReaderInput::Clock(running_time));
+        self.seat.say(ReaderInput::Clock(running_time));
     }
 
     /// The piece that was given last, and when it was captured.
@@ -132,66 +117,42 @@ impl LiveReader {
 
     /// Its figures.
     pub fn stats(&self) -> PlaybackStats {
-        self.handle.shelf().playback(self.id)
+        self.seat.stats()
     }
 
     fn piece(&self, place: &Place) -> Option<PieceIndex> {
-        self.handle.shelf().geometry().piece(place.next?)
+        self.seat.shelf().geometry().piece(place.next?)
     }
 
-    fn look(&self, place: &Place) -> Seen {
-        let (next, shelf) = (self.piece(place), self.handle.shelf());
-        let whole = 0..shelf.geometry().piece_length();
+    fn look(&self, place: &Place) -> Result<Seen, ReadError> {
+        let (next, geometry) = (self.piece(place), self.seat.shelf().geometry());
         if let Some(piece) = next {
-            self.say(ReaderInput::Read(shelf.geometry().piece_range(piece)));
+            self.seat.say(ReaderInput::Read(geometry.piece_range(piece)));
         }
-        shelf.wait(|look: &Look<'_>| {
-            if self.flushing.load(Ordering::SeqCst) {
-                return Some(Seen::Failed(ReadError::Flushing));
+        self.seat.wait(|shelf| {
+            if let Some(order) = shelf.order(self.seat.id()).filter(|order| order.count > place.orders) {
+                return Some(Ok(Seen::Order(order)));
             }
-            if let Some(order) = look.order(self.id).filter(|order| order.count > place.orders) {
-                return Some(Seen::Order(order));
-            }
-            match next.map_or(Ok(Found::Nothing), |piece| look.find(piece, whole.clone())) {
-                Err(failure) => Some(Seen::Failed(ReadError::Storage {
-                    message: failure.message,
-                    trouble: failure.trouble,
-                })),
-                Ok(Found::Nothing) if look.is_gone() => Some(Seen::Failed(ReadError::Gone)),
-                Ok(Found::Nothing) => None,
-                Ok(found) => Some(Seen::Found(found)),
-            }
+            let found = match next {
+                Some(piece) => find(shelf, piece, 0..geometry.piece_length()),
+                None => gone(shelf),
+            };
+            found.map(|found| found.map(Seen::Found))
         })
     }
 
     /// Takes a piece out of its wrapping; `None` when it is not to be given.
     fn open(&self, place: &mut Place, found: Found) -> Result<Option<LivePiece>, ReadError> {
         let Some(piece) = self.piece(place) else { return Ok(None) };
-        let blocks = match found {
-            Found::Memory(blocks) => blocks,
-            Found::Disk(storage) => self.read(&storage, piece)?,
-            Found::Nothing => return Ok(None),
-        };
-        self.handle.shelf().passed(piece);
-        let piece_length = self.handle.shelf().geometry().piece_length();
+        let piece_length = self.seat.shelf().geometry().piece_length();
+        let blocks = self.seat.take(found, Block { piece, begin: 0, length: piece_length })?;
+        self.seat.shelf().passed(piece);
         let stamp = stamp_of(&blocks, piece_length).ok().filter(|stamp| stamp.seq == piece.number());
         place.next = Some(piece.number().saturating_add(1));
         // Its slot was used again: it is so old that the engine will say where to go on.
         let Some(stamp) = stamp else { return Ok(None) };
         let payload = payload_of(&blocks, stamp.payload_length);
-        Ok(place.give(&stamp, payload, || self.handle.shelf().headers()))
-    }
-
-    fn read(&self, storage: &Arc<dyn Storage>, piece: PieceIndex) -> Result<Vec<Bytes>, ReadError> {
-        let length = self.handle.shelf().geometry().piece_length();
-        let whole = storage.read(Block { piece, begin: 0, length });
-        let whole =
-            whole.map_err(|e| ReadError::Storage { message: e.to_string(), trouble: Trouble::from(&e) })?;
-        Ok(vec![whole])
-    }
-
-    fn say(&self, input: ReaderInput) {
-        self.handle.control(Control::Reader { reader: self.id, input });
+        Ok(place.give(&stamp, payload, || self.seat.shelf().headers()))
     }
 }
 
@@ -240,13 +201,6 @@ impl Place {
             dropped: self.dropped,
             time: stamp.time,
         })
-    }
-}
-
-impl Drop for LiveReader {
-    fn drop(&mut self) {
-        self.say(ReaderInput::Close);
-        self.handle.shelf().forget_reader(self.id);
     }
 }
 

@@ -24,6 +24,7 @@ mod pool;
 mod reach;
 mod reader;
 pub mod runtime;
+mod seat;
 pub mod sequence;
 pub mod session;
 mod shelf;
