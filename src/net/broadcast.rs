@@ -411,7 +411,8 @@ impl Maker {
             (0..bytes.len()).step_by(step).map(|at| bytes.slice(at..bytes.len().min(at + step))).collect();
         let shelf = self.handle.shelf();
         shelf.lay(piece, blocks.clone());
-        let Some(storage) = shelf.storage() else { return };
+        // The first pieces may be there before their ring is.
+        let Some(storage) = shelf.storage_at_last() else { return };
         match storage.write(piece, &blocks) {
             Ok(()) => shelf.written(piece),
             Err(error) => jobs::fail(shelf, self.handle.notices_sender(), &error),

@@ -224,9 +224,12 @@ impl Shelf {
         self.lock().moves.remove(&reader);
     }
 
-    /// The storage, once it is open.
-    pub(super) fn storage(&self) -> Option<Arc<dyn Storage>> {
-        self.lock().storage.clone()
+    /// Waits until the storage is open. `None`: it never will be.
+    pub(super) fn storage_at_last(&self) -> Option<Arc<dyn Storage>> {
+        self.wait(|Look(inner)| match &inner.storage {
+            None if inner.failure.is_none() && !inner.gone => None,
+            storage => Some(storage.clone()),
+        })
     }
 
     /// The engine ends.
@@ -337,6 +340,7 @@ fn parts_of(blocks: &[Bytes], range: Range<u32>) -> Vec<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::memory::MemoryStore;
 
     fn shelf() -> (Shelf, Vec<u8>) {
         let length = u64::from(BLOCK_LENGTH) * 2;
@@ -382,6 +386,25 @@ mod tests {
         assert!(shelf.lock().bytes <= CACHE);
         assert!(matches!(look(&shelf, all[0], 0..1), Ok(Found::Memory(_))), "not written");
         assert!(matches!(look(&shelf, all[1], 0..1), Ok(Found::Nothing)), "pushed out, and no storage here");
+    }
+
+    #[test]
+    fn the_storage_is_waited_for_unless_it_never_comes() {
+        let waited = |change: fn(&Shelf)| {
+            let (shelf, _) = shelf();
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| shelf.storage_at_last().is_some());
+                change(&shelf);
+                waiting.join().unwrap()
+            })
+        };
+        let memory = |shelf: &Shelf| {
+            let geometry = *shelf.geometry();
+            shelf.opened(Arc::new(MemoryStore::new(geometry, u64::MAX)), Bitfield::empty(&geometry));
+        };
+        assert!(waited(memory));
+        assert!(!waited(Shelf::close));
+        assert!(!waited(|shelf| shelf.fail(Failure { message: String::new(), trouble: Trouble::Other })));
     }
 
     #[test]
