@@ -23,15 +23,16 @@ use crate::metainfo::torrent::Metainfo;
 use crate::store::StoreError;
 pub use crate::store::place::Place;
 use crate::stream::playback::Viewing;
-use crate::swarm::ReaderInput;
 use crate::swarm::event::{ReaderId, Stats};
 use crate::swarm::serving::Serving;
+use crate::swarm::{Input, ReaderInput};
 use crate::wire::ids::InfoHash;
 
 /// Notices kept for a listener that is slow; older ones are lost to it.
 const NOTICES: usize = 64;
 
-/// How to run a torrent. What the first opener says holds; later openers add their peers and set the limits.
+/// How to run a torrent. What the first opener says holds; later openers add their peers and set the limits, and a
+/// broadcast's source says whom to serve.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where its bytes are kept.
@@ -227,6 +228,9 @@ pub fn open(metainfo: Arc<Metainfo>, options: Options) -> Result<Handle, OpenErr
         let handle = Handle { shared };
         handle.set_limits(options.max_upload_rate, options.max_download_rate);
         handle.control(Control::Join { peers: options.peers, whole: options.whole });
+        if options.source {
+            handle.control(Control::Made(Input::Serve(options.serving)));
+        }
         return Ok(handle);
     }
     if let Some(failed) = running.remove(&info_hash) {

@@ -71,7 +71,7 @@ pub(super) enum Control {
     Join { peers: Vec<String>, whole: bool },
     /// New limits, bytes/s, 0 = none.
     Limits { upload: u64, download: u64 },
-    /// The source of a broadcast has this, signed; a piece lies on the shelf and is written.
+    /// From the source of a broadcast: what it has signed (a piece lies on the shelf and is written), or whom it serves.
     Made(Input),
     /// End.
     Stop { done: Option<oneshot::Sender<()>> },

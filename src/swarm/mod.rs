@@ -194,6 +194,8 @@ pub enum Input {
     },
     /// Everything is wanted from now on, not only what readers read.
     WantAll,
+    /// Others are to be served.
+    Serve(Serving),
     /// New limits for payload; zero is none.
     Limits {
         /// Rate out.

@@ -7,6 +7,7 @@ use super::ask::raw;
 use super::choker::{Applicant, Choker};
 use super::event::Ban;
 use super::peer::Peer;
+use super::serving::Serving;
 use super::torrent::{REQQ, Torrent};
 use super::{Job, Output, PeerKey};
 use crate::metainfo::geometry::{Block, PieceIndex};
@@ -103,6 +104,16 @@ impl Torrent {
             }
             self.set_choked(now, idle, true);
             self.set_choked(now, next, false);
+        }
+    }
+
+    /// The owner wants others to be served than before.
+    pub(super) fn on_serving(&mut self, now: Instant, serving: Serving) {
+        if self.config.serving != serving {
+            self.config.serving = serving;
+            let favoured: Vec<_> = self.peers.keys().filter(|peer| self.is_favoured(*peer)).collect();
+            favoured.into_iter().for_each(|peer| self.set_choked(now, peer, false));
+            self.next_round = now;
         }
     }
 
@@ -246,9 +257,8 @@ impl Torrent {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::Config;
-    use super::super::serving::Serving;
     use super::super::testbed::{Testbed, config};
+    use super::super::{Config, Input};
     use super::*;
     use crate::metainfo::geometry::BLOCK_LENGTH;
 
@@ -294,6 +304,21 @@ mod tests {
             }
             assert_eq!(had.len(), 6, "everybody has a turn");
         }
+    }
+
+    #[test]
+    fn the_owner_may_change_his_mind() {
+        let mut bed = Testbed::new(config(), 1 << 16, 10 << 16, true);
+        let peers: Vec<_> = (0..5).map(|_| bed.connect(true)).collect();
+        peers.iter().for_each(|peer| bed.hear(*peer, Message::Interested));
+        assert_eq!(served(&bed), 5);
+        let always = [[10, 0, 0, 3].into()].into();
+        bed.input(Input::Serve(Serving { most: Some(2), always }));
+        assert_eq!(served(&bed), 3);
+        bed.input(Input::Serve(Serving { most: Some(1), ..Serving::default() }));
+        assert_eq!(served(&bed), 1);
+        bed.input(Input::Serve(Serving { most: Some(1), always: [[10, 0, 0, 5].into()].into() }));
+        assert!(served(&bed) == 2 && !bed.torrent.peers[peers[4]].choked);
     }
 
     #[test]

@@ -162,6 +162,7 @@ impl Torrent {
             Input::BlockRead { peer, block, data } => self.on_block_read(now, peer, block, data),
             Input::Reader { reader, input } => self.on_reader(now, reader, input),
             Input::WantAll => self.on_want_all(now),
+            Input::Serve(serving) => self.on_serving(now, serving),
             Input::Limits { upload, download } => {
                 self.config.upload_limit = upload;
                 self.upload_limit.set_rate(now, upload);
