@@ -123,8 +123,9 @@ class Soak:
             self.count[name] += viewer.figure(name)
         self.given += viewer.check.given
         back = sum(to < expected for _, expected, to in viewer.check.jumps)
-        for name, number in (("wrong", viewer.check.wrong), ("uncounted", viewer.uncounted(time.monotonic() - TOLD_WITHIN)),
-                             ("backward", back), ("panics", int(viewer.panicked()))):
+        untold = viewer.uncounted(time.monotonic() - TOLD_WITHIN)
+        for name, number in (("wrong", viewer.check.wrong), ("uncounted", untold), ("backward", back),
+                             ("panics", int(viewer.panicked()))):
             if number:
                 self.fail(name, viewer, f"{name}: {number}")
                 self.count[name] += number - 1
@@ -231,7 +232,8 @@ def report(soak, arguments, seed):
     table(rows)
     rows = [("memory, MiB, after", "10 %", "50 %", "100 %", "peak")]
     grown = []
-    for name, column, peak in (("source", 1, soak.source_peak), ("viewer that stays", 2, max(s[2] for s in soak.samples)),
+    stays = max(sample[2] for sample in soak.samples)
+    for name, column, peak in (("source", 1, soak.source_peak), ("viewer that stays", 2, stays),
                                ("largest viewer", 3, soak.peak)):
         values = [soak.at(part, column) / MIB for part in (0.1, 0.5, 1)]
         rows.append((name, *(f"{value:.1f}" for value in (*values, peak / MIB))))
