@@ -2,8 +2,8 @@
 """Lets a broadcast run, and viewers come, go and crash.
 
 One source, and viewers that pass the stream on to each other (the source may send three copies of it): the first
-one stays, the others are stopped or killed (kill -9) and come back, at random. What each is given is looked at byte
-by byte. Ends with a table, and with 1 if
+one stays, the others are stopped or killed (kill -9) and come back, at random. Some play the stream, in its own time,
+and some save it as it comes. What each is given is looked at byte by byte. Ends with a table, and with 1 if
 
   * a viewer was given nothing for 20 s, anything that is not the stream, or a jump in it that its figures do not tell
   * a process ended that should not, did not end when it was asked to, or panicked
@@ -42,21 +42,24 @@ class Seat:
 
     def __init__(self, soak, number):
         self.soak, self.number, self.lives = soak, number, 0
+        self.random = random.Random(f"{soak.seed}, seat {number}")
         self.viewer = self.stopping = None
         self.stuck = False
         self.due = 0 if number == 0 else soak.random.uniform(0, VISIT[0])
 
     def join(self):
-        if self.lives and self.soak.random.random() < 0.5:
+        if self.lives and self.random.random() < 0.5:
             self.soak.forget(self.number)
-        self.viewer = Viewer(self.soak.stage, self.soak.source, self.number, self.lives, more=["-v"])
+        # The others save the stream as it comes.
+        plays = self.number == 0 or self.random.random() < 0.5
+        self.viewer = Viewer(self.soak.stage, self.soak.source, self.number, self.lives, plays, more=["-v"])
         self.lives += 1
         self.stuck, self.stopping = False, None
         self.soak.count["joins"] += 1
-        self.due = float("inf") if self.number == 0 else time.monotonic() + self.soak.random.uniform(*VISIT)
+        self.due = float("inf") if self.number == 0 else time.monotonic() + self.random.uniform(*VISIT)
 
     def leave(self):
-        if self.soak.random.random() < 0.5:
+        if self.random.random() < 0.5:
             self.soak.count["kills"] += 1
             self.viewer.kill()
             self.gone()
@@ -71,7 +74,7 @@ class Seat:
         self.soak.done(self.viewer)
         self.viewer.close()
         self.viewer = None
-        self.due = time.monotonic() + self.soak.random.uniform(*ABSENCE)
+        self.due = time.monotonic() + self.random.uniform(*ABSENCE)
 
     def look(self, now, may_move):
         viewer = self.viewer
@@ -101,9 +104,9 @@ class Seat:
 
 class Soak:
     def __init__(self, stage, arguments, seed):
-        self.stage, self.random, self.seconds = stage, random.Random(seed), arguments.minutes * 60
+        self.stage, self.seed, self.seconds = stage, seed, arguments.minutes * 60
         self.source = Source(stage, arguments.rate, WINDOW, 3 * arguments.rate, more=["-v"])
-        names = "joins kills stops stuck died dropped stalls rehooked wrong uncounted backward cut panics"
+        names = "joins kills stops stuck died dropped stalls late rehooked wrong uncounted backward cut panics"
         self.count = dict.fromkeys(names.split(), 0)
         # (part of the time, bytes of the source, of the viewer that stays, of the largest viewer)
         self.samples = []
@@ -119,8 +122,9 @@ class Soak:
         shutil.rmtree(self.stage.path(f"viewer-{number}"), ignore_errors=True)
 
     def done(self, viewer):
-        for name in ("dropped", "stalls", "rehooked"):
+        for name in ("dropped", "rehooked"):
             self.count[name] += viewer.figure(name)
+        self.count["stalls" if viewer.pace else "late"] += viewer.figure("stalls")
         self.given += viewer.check.given
         back = sum(to < expected for _, expected, to in viewer.check.jumps)
         untold = viewer.uncounted(time.monotonic() - TOLD_WITHIN)
@@ -225,7 +229,7 @@ def report(soak, arguments, seed):
     rows = [("minutes", f"{arguments.minutes:g}"), ("seed", seed)]
     rows += [(name, count[name]) for name in ("joins", "kills", "stops")]
     rows += [("MiB given", f"{soak.given / MIB:.0f}"), ("dropped pieces", count["dropped"]),
-             ("stalls", count["stalls"]), ("rehooks", count["rehooked"]), ("stuck viewers", count["stuck"]),
+             ("stalls of who plays it", count["stalls"]), ("of who saves it", count["late"]), ("rehooks", count["rehooked"]), ("stuck viewers", count["stuck"]),
              ("died or did not stop", count["died"]), ("wrong bytes", count["wrong"]),
              ("jumps that no figure tells", count["uncounted"]), ("jumps back", count["backward"]),
              ("without the last packet", count["cut"]), ("panics", count["panics"])]

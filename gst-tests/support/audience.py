@@ -19,8 +19,9 @@ HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 MIB = 1 << 20
 # How long whoever is asked to end may take, and a broadcast until it is on air.
 ENDS_WITHIN, ON_AIR_WITHIN = 20, 20
-# The stream's way out of a viewer holds so much.
-PIPE = 256 << 10
+# The stream's way out of a viewer holds so many bytes, or so much of its time, and who plays it a second more.
+PIPE, PIPE_TIME = 64 << 10, 1 / 8
+QUEUE = 1
 TICK = 0.05
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 22, 38, 2
 LISTEN = {"x86_64": 50, "aarch64": 201}
@@ -199,15 +200,17 @@ class Source:
 
 
 class Viewer(Process):
-    """`swarm get` on 127.0.0.(2 + number); what it is given is looked at and thrown away."""
+    """`swarm get` on 127.0.0.(2 + number); what it is given is looked at and thrown away, in the stream's own time if
+    it `plays`, else at once."""
 
-    def __init__(self, stage, source, number, life=0, shut=False, direct=False, limit=0, more=("-q",)):
-        name, self.number = f"viewer-{number}.{life}", number
+    def __init__(self, stage, source, number, life=0, plays=True, shut=False, direct=False, limit=0, more=("-q",)):
+        name, self.number, self.pace = f"viewer-{number}.{life}", number, source.rate if plays else None
+        self.due, self.looked = 0, time.monotonic()
         self.check, self.first, self.grown = Check(), None, time.monotonic()
         out = stage.path(f"{name}.ts")
         os.mkfifo(out)
         self.out = os.open(out, os.O_RDONLY | os.O_NONBLOCK)
-        fcntl.fcntl(self.out, fcntl.F_SETPIPE_SZ, PIPE)
+        fcntl.fcntl(self.out, fcntl.F_SETPIPE_SZ, max(PIPE, int(source.rate * PIPE_TIME)))
         direct = ["--no-trackers", "--peer", f"127.0.0.1:{source.port}"] if direct else []
         super().__init__(stage, name, [
             stage.swarm, *more, "get", source.tstream, "--json", "-o", out, "--dir", stage.path(f"viewer-{number}"),
@@ -215,17 +218,23 @@ class Viewer(Process):
 
     def read(self, last=False):
         """Takes what it was given since; `last`: it has ended, and all of it has to be there."""
+        now = time.monotonic()
+        if self.pace and self.first:
+            self.due = min(self.due + (now - self.looked) * self.pace, QUEUE * self.pace)
+        self.looked = now
         while self.out is not None:
+            # The first bytes say when it began.
+            most = int(self.due) if self.pace and self.first and not last else PIPE
             try:
-                data = os.read(self.out, PIPE)
+                data = os.read(self.out, min(most, PIPE))
             except BlockingIOError:
-                data = b""
-            if data:
-                self.grown = time.monotonic()
-                self.first = self.first or self.grown - self.started
-                self.check.take(data)
-            if len(data) < PIPE:
                 break
+            if not data:
+                break
+            self.due = max(0, self.due - len(data))
+            self.grown = now
+            self.first = self.first or now - self.started
+            self.check.take(data)
         if last:
             self.check.take(b"", last=True)
 
