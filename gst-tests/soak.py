@@ -45,7 +45,7 @@ class Seat:
         self.random = random.Random(f"{soak.seed}, seat {number}")
         self.viewer = self.stopping = None
         self.stuck = False
-        self.due = 0 if number == 0 else soak.random.uniform(0, VISIT[0])
+        self.due = 0 if number == 0 else self.random.uniform(0, VISIT[0])
 
     def join(self):
         if self.lives and self.random.random() < 0.5:
