@@ -84,6 +84,7 @@ class Show:
             meter.stop()
         self.time = time.monotonic() - begun
         self.source_meter, *self.meters = meters
+        self.starved = [viewer.starved for viewer in self.viewers]
         self.playing = sum(v.first is not None and v.silent() < SILENT for v in self.viewers)
 
     def end(self):
@@ -120,7 +121,8 @@ class Show:
             ("stalls; hooked in anew", f"{self.sum('stalls')}; {self.sum('rehooked')}"),
             ("sent by the source",
              f"{100 * source.sent / max(1, got):.0f} %, {source.sent / self.time / self.rate:.2f} copies"),
-            ("start-up, median / worst", tell(starts, 2, " s")),
+            ("first bytes after, median / worst", tell(starts, 2, " s")),
+            ("then without any, median / worst", tell(self.starved, 1, " s")),
             (f"source: CPU in {self.time:.0f} s", f"{source.cpu:.2f} s, {100 * source.cpu / self.time:.1f} %"),
             ("source: memory", f"{source.peak:.1f} MiB"),
             (f"viewer: CPU in {self.time:.0f} s, median / worst", tell((m.cpu for m in self.meters), 2, " s")),

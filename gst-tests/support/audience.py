@@ -205,7 +205,8 @@ class Viewer(Process):
 
     def __init__(self, stage, source, number, life=0, plays=True, shut=False, direct=False, limit=0, more=("-q",)):
         name, self.number, self.pace = f"viewer-{number}.{life}", number, source.rate if plays else None
-        self.due, self.looked = 0, time.monotonic()
+        # Bytes that its player takes next; seconds that it had none after it began.
+        self.due, self.starved, self.looked = 0, 0, time.monotonic()
         self.check, self.first, self.grown = Check(), None, time.monotonic()
         out = stage.path(f"{name}.ts")
         os.mkfifo(out)
@@ -221,6 +222,8 @@ class Viewer(Process):
         now = time.monotonic()
         if self.pace and self.first:
             self.due = min(self.due + (now - self.looked) * self.pace, QUEUE * self.pace)
+            if self.due == QUEUE * self.pace:
+                self.starved += now - self.looked
         self.looked = now
         while self.out is not None:
             # The first bytes say when it began.
