@@ -27,7 +27,7 @@ const DEFAULT_REQQ: usize = 250;
 const MAX_REQUESTS: usize = 2_048;
 /// Bytes asked for and not verified, over all peers: the engine's own limit with room for second requests.
 const MAX_IN_FLIGHT: u64 = 64 << 20;
-/// Peers that may request at a time: the choker's slots and the optimistic one.
+/// Peers that may request a film at a time: the choker's slots and the optimistic one.
 const MAX_UNCHOKED: usize = 21;
 /// Most outputs of one step; more is a loop.
 const MAX_OUTPUTS: usize = 1_000_000;
@@ -84,7 +84,7 @@ impl Checks {
     }
 
     /// A peer has shaken hands.
-    pub fn on_connected(&mut self, now: Instant, peer: PeerKey, fast: bool, honest: bool) {
+    pub fn on_connected(&mut self, peer: PeerKey, fast: bool, honest: bool) {
         self.watches.insert(
             peer,
             Watch {
@@ -101,7 +101,6 @@ impl Checks {
                 theirs: BTreeMap::new(),
             },
         );
-        self.ensure(now, self.watches.len() <= self.max_peers, "more peers than allowed");
     }
 
     /// A dial ended, either way.
@@ -162,8 +161,10 @@ impl Checks {
         let asked = blocks as u64 * u64::from(BLOCK_LENGTH);
         let most = MAX_IN_FLIGHT.max(5 * u64::from(self.geometry.piece_length()));
         self.ensure(now, asked + self.verifying.values().sum::<u64>() <= most, "too much in flight");
+        self.ensure(now, self.watches.len() <= self.max_peers, "more peers than allowed");
         let unchoked = self.watches.values().filter(|w| !w.choked).count();
-        self.ensure(now, unchoked <= MAX_UNCHOKED, "more peers unchoked than there are slots");
+        let most = if self.live.is_some() { self.max_peers } else { MAX_UNCHOKED };
+        self.ensure(now, unchoked <= most, "more peers unchoked than there are slots");
         if let Some(budget) = self.budget {
             let slack = 4 * u64::from(self.geometry.piece_length());
             self.ensure(now, disk.used() <= budget + slack, "more kept than the budget");
@@ -334,7 +335,7 @@ mod tests {
         let config = Config { max_peers: 1, ..super::super::scenario::config() };
         let mut checks = Checks::new(7, "x".to_owned(), geometry, Matter::Film, &config);
         let peer = SlotMap::with_key().insert(());
-        checks.on_connected(Instant::ZERO, peer, true, true);
+        checks.on_connected(peer, true, true);
         (checks, peer, Held::empty(&geometry))
     }
 

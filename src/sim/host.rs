@@ -126,7 +126,7 @@ impl EngineHost {
             self.checks.on_dialled();
         }
         let Ok(peer) = self.torrent.connect(now, addr, direction, hello) else { return false };
-        self.checks.on_connected(now, peer, hello.fast, honest);
+        self.checks.on_connected(peer, hello.fast, honest);
         self.ends.insert(peer, end);
         self.peers.insert(end, peer);
         true

@@ -67,7 +67,7 @@ impl LiveScenario {
 
     /// The one who makes the broadcast, from the beginning of the world to the end.
     pub fn source(&mut self, link: Link) -> HostId {
-        let source = LiveSource::new(self.broadcast.clone(), Duration::ZERO, None, false);
+        let source = LiveSource::new(self.broadcast.clone(), Duration::ZERO, None, None);
         self.source_of(link, Duration::ZERO, source)
     }
 

@@ -12,15 +12,17 @@ pub struct LiveSource {
     broadcast: Broadcast,
     next: Instant,
     until: Instant,
-    /// The next piece does not go on where the one before ended.
-    discontinuity: bool,
+    /// It comes after another one: the first piece does not go on where the one before ended, and leaves out so many
+    /// numbers.
+    again: Option<u32>,
 }
 
 impl LiveSource {
-    /// A source that begins at `from` and breaks off at `until`; one that comes `again` after another says so.
-    pub fn new(broadcast: Broadcast, from: Duration, until: Option<Duration>, again: bool) -> Self {
+    /// A source that begins at `from` and breaks off at `until`; one that comes `again` after another says so, and
+    /// leaves out so many numbers.
+    pub fn new(broadcast: Broadcast, from: Duration, until: Option<Duration>, again: Option<u32>) -> Self {
         let until = until.map_or(Instant::FAR_FUTURE, |until| Instant::ZERO + until);
-        Self { broadcast, next: Instant::ZERO + from, until, discontinuity: again }
+        Self { broadcast, next: Instant::ZERO + from, until, again }
     }
 
     /// Makes what is due.
@@ -28,8 +30,9 @@ impl LiveSource {
         let mut made = Vec::new();
         while self.next <= now && self.next < self.until {
             self.next += self.broadcast.show().piece_time();
-            let discontinuity = std::mem::take(&mut self.discontinuity);
-            made.push(self.broadcast.make(now, Flags { discontinuity, end: false }));
+            let again = self.again.take();
+            self.broadcast.skip(again.unwrap_or_default());
+            made.push(self.broadcast.make(now, Flags { discontinuity: again.is_some(), end: false }));
         }
         made
     }

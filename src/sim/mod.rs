@@ -20,6 +20,7 @@ pub mod host;
 pub mod hostile;
 pub mod link;
 mod live_checks;
+pub mod live_hostile;
 pub mod live_report;
 pub mod live_scenario;
 mod live_scripted;
