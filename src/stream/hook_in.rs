@@ -1,10 +1,10 @@
-//! Where a viewer enters a broadcast: the live point that its neighbours have reached, less the prebuffer.
+//! Where a viewer enters a broadcast: the prebuffer before what was made last, where its neighbours have got that far.
 //!
 //! Each neighbour sends its newest stamp and the oldest piece that it holds. The *live point* is the newest piece
 //! that a quorum has reached: half of the neighbours that sent a stamp, at least one. Playback starts so many pieces
-//! before it as the prebuffer lasts, but with nothing that has left the window or that no quorum still holds. The
-//! random access point at or behind it is found when pieces are there. Until playback starts it is computed anew
-//! every second.
+//! before the newest that anybody has shown as the prebuffer lasts, where that is a little behind the live point; but
+//! with nothing that has left the window or that no quorum still holds. The random access point at or behind it is
+//! found when pieces are there. Until playback starts it is computed anew every second.
 //!
 //! **What a liar can do.** The source signs stamps, so nobody can claim a piece that does not exist: neighbours lie
 //! downwards (an old stamp), or show the newest stamp without having its pieces. As long as fewer than half of them
@@ -24,6 +24,9 @@ use crate::time::Duration;
 
 /// Most neighbours remembered: more than are ever connected.
 pub const MAX_NEIGHBOURS: usize = 1_024;
+
+/// Whatever the prebuffer, so long behind the live point what follows comes in time.
+const NEAR: Duration = Duration::from_secs(2);
 
 /// A piece and when it was captured.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,10 +95,12 @@ impl<K: Ord + Copy> HookIn<K> {
         reached.get(quorum(reached.len()) - 1).copied()
     }
 
-    /// The piece to start with: the live point less the prebuffer, or a later one.
+    /// The piece to start with: the newest one less the prebuffer, or one a little behind the live point.
     pub fn point(&self, prebuffer: Duration, rate: &LiveRate) -> Option<u32> {
         let (live, newest) = (self.live_point()?, self.newest()?);
-        let wanted = live.seq.saturating_sub(rate.pieces_in(prebuffer));
+        let behind_newest = newest.seq.saturating_sub(rate.pieces_in(prebuffer));
+        let behind_live = live.seq.saturating_sub(rate.pieces_in(prebuffer.min(NEAR)));
+        let wanted = behind_newest.min(behind_live);
         let there = self.ring.oldest(newest.seq).max(self.held_from()?);
         Some(wanted.max(there).min(live.seq))
     }
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn playback_starts_a_prebuffer_before_it() {
         assert_eq!(point(&[]), None);
-        assert_eq!(point(&[1_000, 1_001, 1_002]), Some(981));
+        assert_eq!(point(&[1_000, 1_001, 1_002]), Some(982));
         assert_eq!(point(&[7]), Some(0), "the broadcast has just begun");
         assert_eq!(neighbours(&[1_000]).point(Duration::ZERO, &rate()), Some(1_000));
         assert_eq!(neighbours(&[9_000]).point(Duration::MAX, &rate()), Some(7_201), "the window's first");
@@ -246,8 +251,10 @@ mod tests {
             let live = hook_in.live_point().unwrap().seq;
             prop_assert!((slowest..=newest).contains(&live));
             let point = hook_in.point(prebuffer, &rate).unwrap();
-            let wanted = live.saturating_sub(rate.pieces_in(prebuffer));
-            let window = hook_in.ring.oldest(hook_in.newest().unwrap().seq);
+            let shown = hook_in.newest().unwrap().seq;
+            let near = live.saturating_sub(rate.pieces_in(prebuffer.min(NEAR)));
+            let wanted = shown.saturating_sub(rate.pieces_in(prebuffer)).min(near);
+            let window = hook_in.ring.oldest(shown);
             // The honest hold everything, so claims of `oldest` cannot even move it forward.
             prop_assert_eq!(point, wanted.max(window));
         }

@@ -23,6 +23,8 @@ use crate::time::{Duration, Instant};
 
 /// The high set reaches this far behind the playhead (Give-to-Get's h).
 const HIGH: Duration = Duration::from_secs(10);
+/// The high set of a live viewer is this part of its buffer.
+const LIVE_HIGH_PART: u32 = 3;
 /// The mid set ends at this multiple of h (Give-to-Get's µ).
 const MID_FACTOR: u64 = 4;
 /// Least bytes in the high set, and what it is while the bitrate is unknown.
@@ -249,7 +251,9 @@ impl Playback {
         let place = self.place(&range, fresh);
         let moved = fresh || place == Place::Elsewhere;
         if fresh {
-            self.anchor = (range.start, Duration::ZERO);
+            // Where a broadcast goes on elsewhere, running time goes on.
+            let shown = if self.live.is_some() { self.clock.at(now) } else { Duration::ZERO };
+            self.anchor = (range.start, shown);
             self.read_to = range.start;
         }
         match place {
@@ -325,12 +329,23 @@ impl Playback {
         if !self.is_hooked_in() {
             return Sets::default();
         }
+        if self.live.is_some() {
+            return self.live_sets(reach);
+        }
         let demand = self.bitrate.demand(now);
         let high = demand.map_or(UNKNOWN_HIGH, |d| d.saturating_mul(HIGH.as_secs()).max(MIN_HIGH));
         let end = |bytes: u64| self.playhead.saturating_add(bytes).min(self.file.end).min(reach);
         let (high, mid) = (end(high), end(high.saturating_mul(MID_FACTOR)));
         let soon = self.expected.iter().filter(|place| place.end <= reach).cloned().collect();
         Sets { urgent: self.waits_for(), soon, high: self.playhead..high, mid: high..mid }
+    }
+
+    /// What is needed soon is fetched in order; the rest, up to the live point, is what neighbours trade.
+    fn live_sets(&self, reach: u64) -> Sets {
+        let rate = ByteRate(self.bitrate.media().unwrap_or_default());
+        let high = self.playhead.saturating_add(rate.bytes_in(self.start_buffer / LIVE_HIGH_PART)).min(reach);
+        let high = self.playhead..high.max(self.playhead);
+        Sets { urgent: self.waits_for(), soon: Vec::new(), mid: high.end..reach.max(high.end), high }
     }
 
     /// Time until the player needs one of these bytes: zero for what a read waits for, none when it cannot be
@@ -606,6 +621,22 @@ mod tests {
         assert_eq!(tick(&mut playback, at(200), 2 * MIB, 2 * MIB - 1), Some(99));
         assert_eq!(tick(&mut playback, at(300), 2 * MIB, 2 * MIB), Some(100));
         assert_eq!(tick(&mut playback, at(400), 2 * MIB, 2 * MIB), None);
+    }
+
+    #[test]
+    fn who_has_watched_for_long_goes_on_soon_where_it_is_hooked_in_anew() {
+        let viewing = Viewing { buffer: Duration::from_secs(10), policy: StallPolicy::Auto, max_lag: None };
+        let mut playback = Playback::live(at(0), viewing);
+        playback.set_media_rate(MIB / 10);
+        playback.hook_in(at(0), 0);
+        playback.read(at(0), 0..1000, true);
+        assert_eq!(tick(&mut playback, at(100), 10 * MIB, MIB), None, "never told");
+        playback.set_playing(at(100), true);
+        playback.hook_in(at(3_600_000), 50 * MIB);
+        playback.read(at(3_600_000), 50 * MIB..50 * MIB + 1000, false);
+        assert_eq!(tick(&mut playback, at(3_600_100), 10 * MIB, 50 * MIB), Some(0));
+        playback.set_playing(at(3_600_100), false);
+        assert_eq!(tick(&mut playback, at(3_601_000), 10 * MIB, 51 * MIB), Some(100));
     }
 
     #[test]

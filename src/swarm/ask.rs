@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use rand::seq::SliceRandom as _;
 use smallvec::SmallVec;
 
 use super::PeerKey;
@@ -51,10 +52,14 @@ impl Hungry {
 impl Torrent {
     /// Tops up the pipelines of the peers that should be looked at.
     pub(super) fn refill(&mut self, now: Instant) {
-        let keys: SmallVec<[PeerKey; 8]> = match std::mem::take(&mut self.hungry) {
+        let mut keys: SmallVec<[PeerKey; 8]> = match std::mem::take(&mut self.hungry) {
             Hungry::Some(keys) => keys,
             Hungry::All => self.peers.keys().collect(),
         };
+        if self.live.is_some() {
+            // All neighbours are equal; the first should not be everybody's first.
+            keys.shuffle(&mut self.rng);
+        }
         if self.pieces.left() == 0 || self.is_stopped() {
             return;
         }
@@ -75,7 +80,7 @@ impl Torrent {
 
     fn refill_one(&mut self, now: Instant, key: PeerKey) {
         let (reach, most) = (self.reach_of(now, key), self.most_in_flight());
-        if self.peers.len() == 1 {
+        if self.peers.len() == 1 && self.live.is_none() {
             self.peers.values_mut().for_each(|p| p.pipeline.is_alone());
         }
         loop {
@@ -95,6 +100,9 @@ impl Torrent {
         self.download_limit.spend(u64::from(block.length));
         if let Some(p) = self.peers.get_mut(peer) {
             p.pipeline.sent(now, block);
+            if block.begin == 0 {
+                p.accepts(block.piece);
+            }
         }
         self.send(now, peer, Message::Request(raw(block)));
     }
@@ -133,7 +141,7 @@ impl Torrent {
     /// Takes requests back from a peer that gives nothing, as far as somebody else could answer them or they are
     /// lost; what still comes is welcome.
     pub(super) fn take_back(&mut self, now: Instant, peer: PeerKey) {
-        self.end_reservations(peer);
+        self.end_reservations(now, peer);
         let others: Vec<_> = self
             .peers
             .iter()
@@ -214,13 +222,18 @@ impl Torrent {
         }
     }
 
-    /// Pieces that one peer was to give alone are anybody's again.
-    pub(super) fn end_reservations(&mut self, peer: PeerKey) {
+    /// Pieces that one peer was to give alone are anybody's again, its own too: what it was asked of them is taken
+    /// back, or it could be asked twice.
+    pub(super) fn end_reservations(&mut self, now: Instant, peer: PeerKey) {
         let missing = self.pieces.end_reservations(peer);
-        if !missing.is_empty() {
-            missing.into_iter().for_each(|piece| self.picker.reopen(piece));
-            self.refill_all();
+        if missing.is_empty() {
+            return;
         }
+        let gone =
+            self.peers.get_mut(peer).map(|p| p.pipeline.cancel(now, |block| missing.contains(&block.piece)));
+        gone.into_iter().flatten().for_each(|block| self.send(now, peer, Message::Cancel(raw(block))));
+        missing.into_iter().for_each(|piece| self.picker.reopen(piece));
+        self.refill_all();
     }
 
     /// Half-fetched pieces of places that readers have left hold memory that new requests count on. Beyond
@@ -306,6 +319,23 @@ mod tests {
         let refused = bed.requests(peer)[0];
         bed.hear(peer, Message::Reject(raw(refused)));
         assert!(bed.requests(peer).iter().all(|b| b.piece != refused.piece));
+    }
+
+    #[test]
+    fn a_piece_that_was_a_choking_peers_alone_is_not_asked_from_it_twice() {
+        let mut bed = Testbed::live(400, false);
+        let peer = bed.live_peer(100..140);
+        bed.watch();
+        let asked: BTreeSet<_> = bed.requests(peer).into_iter().collect();
+        assert!(asked.len() >= 2);
+        bed.hear(peer, Message::Choke);
+        let cancelled = bed.said.iter().filter_map(|(_, message)| match message {
+            Message::Cancel(block) => Some(bed.block(*block)),
+            _ => None,
+        });
+        assert_eq!(cancelled.collect::<BTreeSet<_>>(), asked);
+        bed.hear(peer, Message::Unchoke);
+        assert_eq!(bed.requests(peer).into_iter().collect::<BTreeSet<_>>(), asked);
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Windows {
 }
 
 impl Torrent {
-    /// Where the bytes end that may be kept for a reader at this place.
+    /// Where the bytes end that may be kept for a reader at this place, or that exist.
     pub(super) fn reach(&self, playback: &Playback) -> u64 {
         if self.live.is_some() {
             // What does not exist yet has the slot of something that does.

@@ -8,6 +8,7 @@ use super::event::{Ban, Event};
 use super::peer::Peer;
 use super::torrent::{REQQ, Torrent};
 use super::{Direction, Output, PeerKey, Refused};
+use crate::metainfo::geometry::BLOCK_LENGTH;
 use crate::time::{Duration, Instant};
 use crate::wire::extension::ExtensionHandshake;
 use crate::wire::handshake::Hello;
@@ -21,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(180);
 /// A slot that somebody left is given to those who wait within this time.
 const EARLY_ROUND: Duration = Duration::from_secs(1);
 /// Fewer connected peers than this (or than `max_peers`): more addresses would help.
-const ENOUGH_PEERS: usize = 12;
+const ENOUGH_PEERS: usize = 24;
 /// More addresses are asked for at most this often.
 const WANT_PEERS_EVERY: Duration = Duration::from_secs(10);
 /// What we call ourselves in the extension handshake.
@@ -48,7 +49,11 @@ impl Torrent {
         if direction == Direction::Outgoing {
             self.candidates.connected(addr);
         }
-        let peer = Peer::new(now, addr, direction, hello, self.pieces.geometry());
+        let mut peer = Peer::new(now, addr, direction, hello, self.pieces.geometry());
+        if self.live.is_some() {
+            // More than a piece would be turned down.
+            peer.pipeline.begins_with(self.pieces.geometry().piece_length().div_ceil(BLOCK_LENGTH));
+        }
         let key = self.peers.insert(peer);
         self.greet(now, key);
         if self.is_favoured(key) {
@@ -133,7 +138,7 @@ impl Torrent {
         for block in peer.pipeline.cancel(now, |_| true) {
             self.give_up(key, block);
         }
-        self.end_reservations(key);
+        self.end_reservations(now, key);
         self.dial_now = true;
         if !peer.choked && self.is_awaited(key) {
             self.next_round = self.next_round.min(now + EARLY_ROUND);

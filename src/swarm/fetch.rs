@@ -9,7 +9,6 @@ use super::torrent::Torrent;
 use super::{Job, Output, PeerKey};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::PieceIndex;
-use crate::stream::playback::Playback;
 use crate::time::Instant;
 use crate::wire::extension::ExtensionHandshake;
 use crate::wire::live;
@@ -25,7 +24,7 @@ impl Torrent {
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.last_heard = now;
         match message {
-            Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::Unknown(_) => {}
+            Message::KeepAlive | Message::Port(_) | Message::Unknown(_) => {}
             Message::Choke => self.on_choke(now, peer),
             Message::Unchoke => {
                 p.choking_us = false;
@@ -43,6 +42,7 @@ impl Torrent {
             Message::HaveNone => self.on_bitfield(now, peer, Some(Bitfield::empty(self.pieces.geometry()))),
             Message::Piece { index, begin, data } => self.on_piece(now, peer, index, begin, data),
             Message::Reject(block) => self.on_reject(now, peer, block),
+            Message::Suggest(index) => self.on_suggest(now, peer, index),
             Message::AllowedFast(index) => self.on_allowed_fast(peer, index),
             Message::Request(block) => self.on_request(now, peer, block),
             Message::Cancel(block) => self.on_cancel(now, peer, block),
@@ -61,7 +61,7 @@ impl Torrent {
             let forgotten = p.pipeline.cancel(now, |_| true);
             forgotten.into_iter().for_each(|block| self.give_up(peer, block));
         }
-        self.end_reservations(peer);
+        self.end_reservations(now, peer);
         tracing::trace!(?peer, ?now, "choked by peer");
     }
 
@@ -90,7 +90,7 @@ impl Torrent {
             return;
         }
         if self.live.is_some() {
-            return self.on_live_bitfield(now, peer, has);
+            return self.on_live_bitfield(peer, has);
         }
         self.pieces.count_peer(&has, true);
         p.has = has;
@@ -153,9 +153,14 @@ impl Torrent {
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
         if p.pipeline.dropped(now, block, p.choking_us) {
-            let hopeless = p.pipeline.rejected() > MAX_REJECTED;
+            // Who takes part in a broadcast is busy often.
+            let hopeless = self.live.is_none() && p.pipeline.rejected() > MAX_REJECTED;
             if !p.choking_us || p.allowed_fast.contains(&block.piece) {
-                p.refuses(now, block.piece);
+                if self.live.is_some() {
+                    p.is_swamped(now, block.piece);
+                } else {
+                    p.refuses(now, block.piece);
+                }
             }
             self.give_up(peer, block);
             if hopeless {
@@ -168,6 +173,15 @@ impl Torrent {
         let Some(piece) = self.piece_of(index) else { return };
         if let Some(p) = self.peers.get_mut(peer) {
             p.allow(piece);
+            self.hungry.add(peer);
+        }
+    }
+
+    /// Of a film, suggestions are of no use.
+    fn on_suggest(&mut self, now: Instant, peer: PeerKey, index: u32) {
+        let Some(piece) = self.piece_of(index).filter(|_| self.live.is_some()) else { return };
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.invites(now, piece);
             self.hungry.add(peer);
         }
     }
@@ -200,13 +214,15 @@ impl Torrent {
         self.pieces.have().is_full() && self.peers.get(peer).is_some_and(|p| p.has.is_full())
     }
 
-    fn has_something(&self, peer: PeerKey) -> bool {
+    pub(super) fn has_something(&self, peer: PeerKey) -> bool {
         let Some(p) = self.peers.get(peer) else { return false };
-        // Who goes along with a broadcast has the next piece before long. Who says that he wants nothing for a
-        // moment loses his slot.
+        if self.live.is_some() {
+            // What it has not got yet it will have.
+            let watching = !self.readers.is_empty() || self.config.whole;
+            return watching && p.live.goes_along();
+        }
         self.pieces.needs_any_of(&p.has)
-            || p.live.goes_along() && self.readers.values().any(Playback::is_hooked_in)
-            || (self.config.budget.is_some() || self.live.is_some())
+            || self.config.budget.is_some()
                 && self.pieces.all().any(|i| p.has.has(i) && self.may_be_needed(i))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The two causes are a deadline that its peer will not meet, and the end of the torrent, when nothing is left
 //! to ask and the slowest block decides. Bounded: what came twice, and what is asked twice now, are together at
-//! most one part in [`SHARE`] of the traffic.
+//! most one part in [`SHARE`] of the traffic. (Pieces of a broadcast are [rescued](super::rescue) instead.)
 
 use super::PeerKey;
 use super::torrent::Torrent;
@@ -32,7 +32,7 @@ struct Late {
 
 impl Torrent {
     pub(super) fn hedge(&mut self, now: Instant) {
-        if self.peers.len() < 2 || self.is_stopped() {
+        if self.peers.len() < 2 || self.is_stopped() || self.live.is_some() {
             return;
         }
         let mut late = self.late_blocks(now);

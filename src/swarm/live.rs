@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::event::{Ban, Event, LiveStats, Moved, ReaderId};
+use super::invite::Invites;
 use super::torrent::Torrent;
+use super::uplink::Uplink;
 use super::{Job, Output, PeerKey};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{Geometry, PieceIndex};
@@ -33,9 +35,9 @@ const LEAD: Duration = Duration::from_secs(5);
 /// ... and so many at least.
 const LEAST_LEAD: u32 = 8;
 /// Our newest stamp is told this often, ...
-const TELL_EVERY: Duration = Duration::from_secs(1);
-/// ... and when so many pieces came since: who is far behind its neighbours believes only in so many.
-const TELL_PIECES: u32 = LEAST_LEAD / 2;
+const TELL_EVERY: Duration = Duration::from_secs(2);
+/// ... and when this part of the pieces came since that who heard the last one believes in.
+const TELL_PART: u32 = 2;
 /// Stamps remembered, so that the same one is not checked for every peer.
 const KNOWN: usize = 256;
 /// Breaks remembered: pieces that do not go on where the one before ended.
@@ -104,6 +106,8 @@ pub(super) struct Live {
     told: u32,
     /// Viewers that wait, and since when nothing could be given to them.
     stuck: BTreeMap<ReaderId, (u64, Instant)>,
+    pub(super) uplink: Uplink,
+    pub(super) invites: Invites,
 }
 
 impl Live {
@@ -121,6 +125,8 @@ impl Live {
             untold: false,
             told: 0,
             stuck: BTreeMap::new(),
+            uplink: Uplink::default(),
+            invites: Invites::default(),
         }
     }
 
@@ -300,31 +306,33 @@ impl Torrent {
         if let Some(p) = self.peers.get_mut(peer) {
             p.live.newest = p.live.newest.max(Some(stamp.seq));
         }
+        let wanted = self.has_something(peer);
+        self.show_interest(now, peer, wanted);
         self.advance(now, stamp.seq);
         let shown = self.peers.get_mut(peer).filter(|p| p.live.waiting.is_none());
         if let Some(bits) = shown.and_then(|p| p.live.unread.take()) {
-            self.read_bits(now, peer, &bits);
+            self.read_bits(peer, &bits);
         }
         self.hook_in_all(now);
     }
 
     /// A peer that has shown no stamp yet says what it has: to be read when it does.
-    pub(super) fn on_live_bitfield(&mut self, now: Instant, peer: PeerKey, bits: Bitfield) {
+    pub(super) fn on_live_bitfield(&mut self, peer: PeerKey, bits: Bitfield) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         if p.live.newest.is_some() {
-            self.read_bits(now, peer, &bits);
+            self.read_bits(peer, &bits);
         } else {
             p.live.unread = Some(bits);
         }
     }
 
-    fn read_bits(&mut self, now: Instant, peer: PeerKey, bits: &Bitfield) {
+    fn read_bits(&mut self, peer: PeerKey, bits: &Bitfield) {
         let (Some(live), Some(p)) = (&self.live, self.peers.get(peer)) else { return };
         let Some(newest) = p.live.newest else { return };
         let geometry = *self.pieces.geometry();
         let run = live.config.ring.oldest(newest)..newest.saturating_add(live.ahead()).saturating_add(1);
         let held: Vec<_> = geometry.run(run).filter(|piece| bits.has(*piece)).collect();
-        held.into_iter().for_each(|piece| self.on_live_have(now, peer, piece.number()));
+        held.into_iter().for_each(|piece| self.on_live_have(peer, piece.number()));
     }
 
     /// A peer says that it has a piece of the ring.
@@ -340,7 +348,7 @@ impl Torrent {
         match p.live.newest.filter(|_| !p.live.checking) {
             Some(newest) => {
                 if let Some(number) = ring.near(index, newest) {
-                    self.on_live_have(now, peer, number);
+                    self.on_live_have(peer, number);
                 }
             }
             None => {
@@ -350,7 +358,7 @@ impl Torrent {
         }
     }
 
-    fn on_live_have(&mut self, now: Instant, peer: PeerKey, number: u32) {
+    fn on_live_have(&mut self, peer: PeerKey, number: u32) {
         let Some(live) = &self.live else { return };
         let Some(newest) = live.newest else { return };
         // What is too far ahead to be believed yet may be true all the same.
@@ -365,9 +373,6 @@ impl Torrent {
             self.pieces.count_have(piece, &p.has);
             self.stale = true;
             self.hungry.add(peer);
-            if self.may_be_needed(piece) {
-                self.show_interest(now, peer, true);
-            }
         }
     }
 
@@ -427,6 +432,7 @@ impl Torrent {
         }
         self.pieces.unwant(std::iter::once(piece));
         self.pieces.forget_partial(piece);
+        self.forget_news(piece);
         if self.pieces.have().has(piece) {
             self.pieces.discard(piece);
             self.refuse_piece(now, piece);
@@ -444,7 +450,7 @@ impl Torrent {
     pub(super) fn tell_live(&mut self, now: Instant) {
         let Some(live) = &mut self.live else { return };
         let held = live.held.as_ref().map_or(0, |held| held.seq);
-        if !live.untold || now < live.next_tell && held - live.told < TELL_PIECES {
+        if !live.untold || now < live.next_tell && held - live.told < live.lead() / TELL_PART {
             return;
         }
         (live.untold, live.next_tell, live.told) = (false, now + TELL_EVERY, held);
@@ -603,5 +609,29 @@ impl Torrent {
         let run = pieces.start.max(exist.start)..pieces.end.min(exist.end);
         let there = self.pieces.geometry().run(run).filter(|p| self.pieces.have().has(*p)).count();
         there as u64 * u64::from(self.pieces.geometry().piece_length())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testbed::{LIVE_PIECE, Testbed};
+    use super::*;
+
+    #[test]
+    fn who_is_stuck_is_not_hooked_in_where_it_has_been() {
+        let mut bed = Testbed::live(400, false);
+        let peer = bed.live_peer(100..140);
+        bed.watch();
+        assert_eq!(bed.moves(), [(118, Moved::HookedIn)]);
+        bed.give_all(peer);
+        for number in 118..140 {
+            bed.reader(super::super::ReaderInput::Read(number * LIVE_PIECE..(number + 1) * LIVE_PIECE));
+        }
+        // The source goes on, but nobody gives its pieces.
+        bed.hear(peer, Message::Choke);
+        bed.reached(peer, 118..143);
+        bed.reader(super::super::ReaderInput::Read(140 * LIVE_PIECE..141 * LIVE_PIECE));
+        bed.wait(Duration::from_secs(15));
+        assert_eq!(bed.moves(), [(118, Moved::HookedIn), (141, Moved::HookedIn)]);
     }
 }

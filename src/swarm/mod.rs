@@ -38,7 +38,9 @@ mod company;
 pub mod event;
 mod fetch;
 mod hedge;
+mod invite;
 pub mod live;
+mod live_serve;
 mod names;
 mod partial;
 pub mod peer;
@@ -46,12 +48,14 @@ mod picker;
 mod pieces;
 mod pipeline;
 mod readers;
+mod rescue;
 mod serve;
 pub mod serving;
 mod supply;
 #[cfg(test)]
 mod testbed;
 pub mod torrent;
+mod uplink;
 mod verdict;
 
 use event::{Event, ReaderId};

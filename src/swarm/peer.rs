@@ -7,8 +7,10 @@ use smallvec::SmallVec;
 
 use super::Direction;
 use super::event::PeerStats;
+use super::invite::Part;
 use super::live::PeerLive;
 use super::pipeline::Pipeline;
+use super::uplink::Lane;
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{Block, Geometry, PieceIndex};
 use crate::rate::RateMeter;
@@ -19,6 +21,12 @@ use crate::wire::handshake::Hello;
 const MAX_ALLOWED_FAST: usize = 32;
 /// A piece that a peer refused is not asked from it again for this time.
 const REFUSAL: Duration = Duration::from_secs(1);
+/// An invitation is good for this time.
+const INVITED: Duration = Duration::from_millis(800);
+/// Most invitations remembered of a peer.
+const MAX_INVITED: usize = 32;
+/// A peer that has too much to send is left alone for this time.
+const BUSY: Duration = Duration::from_millis(300);
 /// ... and one that it passed over, for this.
 const WITHHOLDING: Duration = Duration::from_secs(30);
 /// Most refusals remembered of a peer.
@@ -31,6 +39,16 @@ const RANK_WINDOW: Duration = Duration::from_secs(20);
 pub struct Uploads {
     /// Blocks that it asked for, in order.
     pub queue: VecDeque<Block>,
+    /// The piece of which it asked for a block last, where pieces are given as a whole.
+    pub piece: Option<PieceIndex>,
+    /// ... and where it waits for that.
+    pub lane: Lane,
+    /// The piece of a broadcast that it was not given.
+    pub declined: Option<PieceIndex>,
+    /// It did not come when it was invited, and is not invited until then.
+    pub rests: Option<Instant>,
+    /// How often it comes.
+    pub comes: Part,
     /// Blocks that workers read for it.
     pub reading: SmallVec<[Block; 8]>,
     /// Requests turned down since a block last went out.
@@ -46,6 +64,11 @@ pub struct Uploads {
 }
 
 impl Uploads {
+    /// Payload that it asked for and that has not left.
+    pub fn asked(&self) -> u64 {
+        self.waiting() + self.queue.iter().map(|b| u64::from(b.length)).sum::<u64>()
+    }
+
     /// Payload that is being read or waits in the connection.
     pub fn waiting(&self) -> u64 {
         self.unsent + self.reading.iter().map(|b| u64::from(b.length)).sum::<u64>()
@@ -81,6 +104,10 @@ pub struct Peer {
     pub allowed_fast: SmallVec<[PieceIndex; 8]>,
     /// Pieces of which it refused or withheld a block, and until when they are not asked from it.
     refused: SmallVec<[(PieceIndex, Instant); 4]>,
+    /// Pieces of a broadcast to which it invited us, and until when.
+    invited: SmallVec<[(PieceIndex, Instant); 4]>,
+    /// It has too much to send; until then it is asked for nothing that others have.
+    busy: Option<Instant>,
     /// Our requests.
     pub pipeline: Pipeline,
     /// Its requests.
@@ -122,9 +149,16 @@ impl Peer {
             live: PeerLive::default(),
             allowed_fast: SmallVec::new(),
             refused: SmallVec::new(),
+            busy: None,
+            invited: SmallVec::new(),
             pipeline: Pipeline::default(),
             uploads: Uploads {
                 queue: VecDeque::new(),
+                piece: None,
+                lane: Lane::default(),
+                declined: None,
+                rests: None,
+                comes: Part::default(),
                 reading: SmallVec::new(),
                 turned_down: 0,
                 unsent: 0,
@@ -154,6 +188,38 @@ impl Peer {
         self.avoid(piece, now + REFUSAL);
     }
 
+    /// It has too much to send, of a broadcast: nothing is asked from it for a moment.
+    pub fn is_swamped(&mut self, now: Instant, piece: PieceIndex) {
+        self.busy = Some(now + BUSY);
+        self.refuses(now, piece);
+    }
+
+    /// It invites us to a piece of a broadcast.
+    pub fn invites(&mut self, now: Instant, piece: PieceIndex) {
+        if self.invited.len() >= MAX_INVITED {
+            self.invited.remove(0);
+        }
+        self.invited.push((piece, now + INVITED));
+    }
+
+    /// The pieces to which it invited us; any other will do as well.
+    pub fn invitations(&self) -> impl Iterator<Item = PieceIndex> {
+        self.invited.iter().map(|(piece, _)| *piece)
+    }
+
+    /// It is asked for a piece: one invitation is used up.
+    pub fn accepts(&mut self, piece: PieceIndex) {
+        if !self.invited.is_empty() {
+            let at = self.invited.iter().position(|(invited, _)| *invited == piece).unwrap_or(0);
+            self.invited.remove(at);
+        }
+    }
+
+    /// Whether it said that it has too much to send.
+    pub const fn is_busy(&self) -> bool {
+        self.busy.is_some()
+    }
+
     /// It answers, but passed over a block of this piece: somebody else is to give it.
     pub fn withholds(&mut self, now: Instant, piece: PieceIndex) {
         self.avoid(piece, now + WITHHOLDING);
@@ -172,6 +238,8 @@ impl Peer {
     /// Refusals of a while ago do not count any more.
     pub fn forgive(&mut self, now: Instant) {
         self.refused.retain(|(_, until)| now < *until);
+        self.busy = self.busy.filter(|until| now < *until);
+        self.invited.retain(|(_, until)| now < *until);
     }
 
     /// Whether anything may be asked from it now.

@@ -150,6 +150,9 @@ impl Picker {
         reach: Reach,
         rng: &mut Pcg64,
     ) -> Option<Block> {
+        if pieces.geometry().is_live() {
+            return self.pick_live(pieces, (key, peer), reach, rng);
+        }
         let skip = match reach {
             Reach::All => Some(0),
             Reach::Behind(bytes) => Some(bytes / u64::from(pieces.geometry().piece_length())),
@@ -162,6 +165,25 @@ impl Picker {
             .or_else(|| self.rarest(now, pieces, key, peer, rng))
             // What was left to faster peers is better than nothing.
             .or_else(|| skip.filter(|s| *s > 0).and_then(|_| self.in_order(pieces, key, peer, 0)))
+    }
+
+    /// Pieces of a broadcast are one peer's as a whole, so what was begun is finished first. What is needed soon may be
+    /// asked from everybody, and the rest, of which viewers then have something to give to each other, from those who
+    /// invite us.
+    fn pick_live(
+        &mut self,
+        pieces: &mut Pieces,
+        (key, peer): (PeerKey, &Peer),
+        reach: Reach,
+        rng: &mut Pcg64,
+    ) -> Option<Block> {
+        let begun = self.begun(pieces, key, peer);
+        let in_order = |picker: &mut Self, pieces: &mut Pieces| match reach {
+            Reach::Leftovers => None,
+            _ if peer.is_busy() && peer.invitations().next().is_none() => None,
+            _ => picker.in_order(pieces, key, peer, 0),
+        };
+        begun.or_else(|| in_order(self, pieces)).or_else(|| self.invited(pieces, key, peer, rng))
     }
 
     /// `skip`: pieces behind the playhead that are left to others.
@@ -205,6 +227,18 @@ impl Picker {
             }
         }
         None
+    }
+
+    fn invited(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer, rng: &mut Pcg64) -> Option<Block> {
+        peer.invitations().next()?;
+        let wanted = |piece: PieceIndex| self.readers.iter().any(|w| w.mid.contains(&piece.number()));
+        let fits = |p: &PieceIndex| {
+            wanted(*p) && peer.serves(*p) && pieces.is_needed(*p) && pieces.is_open_to(*p, key)
+        };
+        match peer.invitations().find(fits) {
+            Some(piece) => pieces.take(piece, key),
+            None => self.mid(pieces, key, peer, rng),
+        }
     }
 
     fn begun(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {

@@ -272,7 +272,8 @@ impl Pieces {
         if self.status(block.piece) == Status::Missing && self.is_needed(block.piece) {
             // Given up with all others of its piece, and here after all.
             self.status[block.piece.index()] = Status::Fetching;
-            self.partials.insert(block.piece, Partial::new(self.geometry.blocks(block.piece)));
+            let only = self.geometry.is_live().then_some(from.0);
+            self.partials.insert(block.piece, Partial::of(only, self.geometry.blocks(block.piece)));
         }
         let arrival = self.change(block.piece, |p| p.receive(number(block), from, data, others));
         if arrival == Some(Arrival::Complete) {
@@ -324,6 +325,18 @@ impl Pieces {
         if self.partials.contains_key(&piece) {
             self.forget(piece);
         }
+    }
+
+    /// Whether some of a piece is here already.
+    pub fn has_begun(&self, piece: PieceIndex) -> bool {
+        self.partials.get(&piece).is_some_and(|partial| partial.givers().next().is_some())
+    }
+
+    /// The pieces that one peer alone is to give, and is not done with.
+    pub fn reserved(&self) -> impl Iterator<Item = (PieceIndex, PeerKey)> {
+        let fetching = |piece: &PieceIndex| self.status(*piece) == Status::Fetching;
+        let partials = self.partials.iter().filter(move |(piece, _)| fetching(piece));
+        partials.filter_map(|(piece, partial)| Some((*piece, partial.only?)))
     }
 
     /// From now on only this peer is asked for blocks of this piece.

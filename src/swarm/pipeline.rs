@@ -150,6 +150,11 @@ impl Pipeline {
         self.reqq = reqq.clamp(1, MAX_TARGET);
     }
 
+    /// Not more than so many requests go out at first.
+    pub fn begins_with(&mut self, requests: u32) {
+        self.target = self.target.min(requests.max(1));
+    }
+
     /// Nobody else is there to ask.
     pub fn is_alone(&mut self) {
         if self.rate.total() == 0 {
@@ -299,6 +304,12 @@ impl Pipeline {
         let (rate, delay) = (self.rate(now), self.min_delay.value());
         let expected = move |position| Some(expected(rate, delay?, position)?.max(late));
         self.pending.iter().zip(0u32..).map(move |(p, position)| (p.block, expected(position)))
+    }
+
+    /// The same, with when they went out.
+    pub fn waits(&self, now: Instant) -> impl Iterator<Item = (Block, Instant, Option<Duration>)> {
+        let sent = self.pending.iter().map(|p| p.sent);
+        self.expectations(now).zip(sent).map(|((block, expected), sent)| (block, sent, expected))
     }
 
     /// The requests that wait at the peer behind others: those of which nothing is on the way yet. None while that

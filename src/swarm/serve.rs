@@ -47,6 +47,10 @@ impl Torrent {
         let slots = self.slots();
         let complete = self.pieces.left() == 0;
         let chosen = self.choker.choose(now, &applicants, slots, complete, &mut self.rng);
+        if self.live.is_some() {
+            // Who is turned down because we are busy has done nothing wrong.
+            self.peers.values_mut().for_each(|p| p.uploads.turned_down = 0);
+        }
         for applicant in applicants {
             self.set_choked(now, applicant.peer, !chosen.contains(&applicant.peer));
         }
@@ -57,12 +61,14 @@ impl Torrent {
         self.peers.iter().any(|(key, p)| key != by_others_than && p.choked && p.interested_in_us)
     }
 
-    /// Slots besides the optimistic one.
+    /// Slots besides the optimistic one. Those who watch a broadcast cannot wait for one: the queue is what is limited
+    /// there.
     fn slots(&self) -> usize {
-        if let Some(most) = self.config.serving.most {
-            return most.saturating_sub(1);
+        match self.config.serving.most {
+            Some(most) => most.saturating_sub(1),
+            None if self.live.is_some() => self.config.max_peers,
+            None => Choker::slots(self.config.upload_limit),
         }
-        Choker::slots(self.config.upload_limit)
     }
 
     /// Slots in use, the optimistic one included.
@@ -149,6 +155,12 @@ impl Torrent {
             }
             return self.refuse(now, peer, block);
         }
+        if self.is_busy(now, peer, block) {
+            self.peers.get_mut(peer).into_iter().for_each(|p| p.uploads.declined = Some(block.piece));
+            return self.refuse(now, peer, block);
+        }
+        self.queue_live(now, peer, block.piece);
+        let Some(p) = self.peers.get_mut(peer) else { return };
         p.uploads.queue.push_back(block);
         p.uploads.unused_since = None;
         self.serve_now = true;
@@ -158,6 +170,7 @@ impl Torrent {
         let Some(p) = self.peers.get_mut(peer) else { return };
         let Some(at) = p.uploads.queue.iter().position(|b| raw(*b) == request) else { return };
         if let Some(block) = p.uploads.queue.remove(at) {
+            self.unqueue_live(peer, block.piece);
             self.refuse(now, peer, block);
         }
     }
@@ -181,11 +194,15 @@ impl Torrent {
         p.last_sent = now;
         p.of_use = true;
         self.serve_now = true;
+        self.on_sent_live(now, bytes);
         self.count_sent(now, bytes);
     }
 
     /// Starts reading blocks for peers, one each in turn, as far as limits allow.
     pub(super) fn serve_all(&mut self, now: Instant) {
+        if self.live.is_some() {
+            return self.serve_live(now);
+        }
         let asking = self.peers.iter().filter(|(_, p)| !p.uploads.queue.is_empty());
         let mut keys: SmallVec<[PeerKey; 8]> = asking.map(|(k, _)| k).collect();
         keys.sort_by_key(|key| !self.is_favoured(*key));
@@ -227,6 +244,7 @@ impl Torrent {
     fn refuse_queue(&mut self, now: Instant, peer: PeerKey) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         let refused: Vec<_> = p.uploads.queue.drain(..).collect();
+        refused.iter().for_each(|block| self.unqueue_live(peer, block.piece));
         refused.into_iter().for_each(|block| self.refuse(now, peer, block));
     }
 
@@ -242,7 +260,10 @@ impl Torrent {
                 keep
             });
         }
-        refused.into_iter().for_each(|(peer, block)| self.refuse(now, peer, block));
+        for (peer, block) in refused {
+            self.unqueue_live(peer, block.piece);
+            self.refuse(now, peer, block);
+        }
     }
 
     /// BEP 6: a request that will not be answered is rejected; without it the peer has to guess.

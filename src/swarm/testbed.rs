@@ -1,19 +1,31 @@
 //! A torrent on a table, for the unit tests of this room: peers that are told what to say, a disk that never
 //! fails, and everything that the engine said so far. Many peers and time belong into the simulator instead.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::ask::raw;
-use super::event::{Event, ReaderId};
+use super::event::{Event, Moved, ReaderId};
+use super::live::LiveConfig;
 use super::torrent::Torrent;
 use super::{Config, Direction, Input, Job, Output, PeerKey, ReaderInput, Verdict};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{Block, Geometry, PieceIndex};
+use crate::metainfo::keys::SigningKey;
 use crate::rate::ByteRate;
+use crate::stream::hole::StallPolicy;
+use crate::stream::live_piece::{CaptureTime, Draft, Flags, VerifiedStamp, seal};
+use crate::stream::playback::Viewing;
+use crate::stream::window::Ring;
 use crate::time::{Duration, Instant};
 use crate::wire::handshake::Hello;
 use crate::wire::ids::{InfoHash, PeerId};
+use crate::wire::live::{self, LiveState};
 use crate::wire::message::{Message, RawBlock};
+
+/// Bytes in a piece of a broadcast.
+pub(super) const LIVE_PIECE: u64 = 32 * 1024;
 
 pub(super) struct Testbed {
     pub(super) torrent: Torrent,
@@ -22,9 +34,12 @@ pub(super) struct Testbed {
     pub(super) said: Vec<(PeerKey, Message)>,
     pub(super) events: Vec<Event>,
     pub(super) dials: usize,
+    pub(super) wants: usize,
     pub(super) closed: Vec<PeerKey>,
     pub(super) discarded: Vec<PieceIndex>,
     peers: u8,
+    /// What the source of a broadcast has signed.
+    stamps: BTreeMap<u32, VerifiedStamp>,
 }
 
 pub(super) fn config() -> Config {
@@ -43,7 +58,18 @@ pub(super) fn config() -> Config {
 
 impl Testbed {
     pub(super) fn new(config: Config, piece_length: u64, total: u64, complete: bool) -> Self {
-        let geometry = Geometry::new(piece_length, total).unwrap();
+        Self::of(config, Geometry::new(piece_length, total).unwrap(), complete)
+    }
+
+    /// A broadcast of two pieces a second, each of two blocks, in a ring of so many of them.
+    pub(super) fn live(slots: u32, source: bool) -> Self {
+        let geometry = Geometry::new(LIVE_PIECE, u64::from(slots) * LIVE_PIECE).unwrap().live();
+        let live =
+            LiveConfig { ring: Ring::new(slots, None).unwrap(), nominal: Some(2 * LIVE_PIECE), source };
+        Self::of(Config { live: Some(live), ..config() }, geometry, false)
+    }
+
+    fn of(config: Config, geometry: Geometry, complete: bool) -> Self {
         let have = if complete { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
         Self {
             torrent: Torrent::new(config, geometry, have, Instant::ZERO, 7),
@@ -52,10 +78,48 @@ impl Testbed {
             said: Vec::new(),
             events: Vec::new(),
             dials: 0,
+            wants: 0,
             closed: Vec::new(),
             discarded: Vec::new(),
             peers: 0,
+            stamps: BTreeMap::new(),
         }
+    }
+
+    /// Somebody watches a broadcast, ten seconds behind.
+    pub(super) fn watch(&mut self) {
+        let viewing = Viewing { buffer: Duration::from_secs(10), policy: StallPolicy::Auto, max_lag: None };
+        self.reader(ReaderInput::Watch(viewing));
+    }
+
+    /// The source signs a piece, at its time.
+    pub(super) fn sign(&mut self, seq: u32) -> VerifiedStamp {
+        let key = SigningKey::from_random(&[1; 32]).unwrap();
+        let time = CaptureTime(u64::from(seq) * 500_000);
+        let draft = Draft { flags: Flags::default(), rap: None, seq, time };
+        let stamp = seal(draft, &[], LIVE_PIECE as u32, InfoHash([1; 20]), &key).unwrap().1;
+        self.stamps.insert(seq, stamp.clone());
+        stamp
+    }
+
+    /// A peer has all pieces of a broadcast in this run, and shows the stamp of the last one.
+    pub(super) fn reached(&mut self, peer: PeerKey, run: std::ops::Range<u32>) {
+        let stamp = self.sign(run.end - 1).encode();
+        let state = LiveState { stamp: Some(stamp), oldest: Some(run.start), ..LiveState::default() };
+        self.hear(peer, Message::Extended { id: live::OUR_ID, payload: state.encode() });
+        for number in run {
+            let index = self.geometry.piece(number).unwrap().slot();
+            self.hear(peer, Message::Have(index));
+        }
+    }
+
+    /// A peer that has these pieces of a broadcast and lets us ask.
+    pub(super) fn live_peer(&mut self, run: std::ops::Range<u32>) -> PeerKey {
+        let peer = self.connect(true);
+        self.hear(peer, Message::HaveNone);
+        self.hear(peer, Message::Unchoke);
+        self.reached(peer, run);
+        peer
     }
 
     /// A peer that shook hands.
@@ -107,6 +171,15 @@ impl Testbed {
         }
     }
 
+    /// Where viewers of a broadcast were sent so far, and why.
+    pub(super) fn moves(&self) -> Vec<(u32, Moved)> {
+        let moves = self.events.iter().filter_map(|event| match event {
+            Event::Moved { to, why, .. } => Some((*to, *why)),
+            _ => None,
+        });
+        moves.collect()
+    }
+
     /// The blocks asked from a peer since the last time, without those taken back.
     pub(super) fn requests(&mut self, peer: PeerKey) -> Vec<Block> {
         let mut asked: Vec<RawBlock> = Vec::new();
@@ -122,6 +195,10 @@ impl Testbed {
 
     /// The block that the wire names so.
     pub(super) fn block(&self, RawBlock { index, begin, length }: RawBlock) -> Block {
+        let index = match &self.torrent.live {
+            Some(live) => live.piece_of(index).unwrap(),
+            None => index,
+        };
         self.geometry.piece(index).and_then(|piece| self.geometry.request(piece, begin, length)).unwrap()
     }
 
@@ -153,14 +230,19 @@ impl Testbed {
                 Output::Dial { .. } => self.dials += 1,
                 Output::Close { peer } => self.closed.push(peer),
                 Output::Start(Job::Verify { piece, .. }) => {
-                    self.torrent
-                        .handle(self.now, Input::Verified { piece, verdict: Verdict::Good, stamp: None });
+                    let stamp = self.geometry.is_live().then(|| Box::new(self.sign(piece.number())));
+                    self.torrent.handle(self.now, Input::Verified { piece, verdict: Verdict::Good, stamp });
                 }
                 Output::Start(Job::Discard { piece }) => self.discarded.push(piece),
                 Output::Start(Job::Read { peer, block }) => {
                     self.torrent.handle(self.now, Input::BlockRead { peer, block, data: None });
                 }
-                Output::Start(Job::CheckStamp { .. } | Job::CheckHeaders { .. }) | Output::WantPeers => {}
+                Output::Start(Job::CheckStamp { peer, stamp, oldest }) => {
+                    let stamp = self.stamps.get(&stamp.seq).filter(|s| ***s == *stamp).cloned().map(Box::new);
+                    self.torrent.handle(self.now, Input::StampChecked { peer, stamp, oldest });
+                }
+                Output::WantPeers => self.wants += 1,
+                Output::Start(Job::CheckHeaders { .. }) => {}
             }
         }
     }

@@ -269,6 +269,7 @@ impl Torrent {
             self.round(now);
         }
         self.tell_live(now);
+        self.invite(now);
         self.refill(now);
         if self.serve_now {
             self.serve_all(now);
@@ -282,11 +283,13 @@ impl Torrent {
         self.next_tick =
             now + if self.peers.is_empty() && self.readers.is_empty() { IDLE_TICK } else { TICK };
         self.hook_in_all(now);
+        self.live.iter_mut().for_each(|live| live.invites.look = true);
         self.tick_readers(now);
         self.look_after_peers(now);
         self.rate_peers(now);
         self.hedge(now);
         self.reuse_slots(now);
+        self.rescue(now);
         self.drop_idle();
         self.refill_all();
         self.dial_now = true;

@@ -52,6 +52,7 @@ impl Torrent {
         self.pieces.verified(piece);
         let lacking: Vec<_> =
             self.peers.iter().filter(|(_, p)| !p.has.has(piece)).map(|(key, _)| key).collect();
+        self.announce_live(now, piece);
         lacking.into_iter().for_each(|peer| self.send(now, peer, Message::Have(piece.slot())));
         self.check_complete(now);
     }

@@ -1,0 +1,286 @@
+//! Invitations: who has room on its way out tells a neighbour so, naming a piece that the neighbour lacks (BEP 6's
+//! *suggest piece*). Everybody hears of a new piece at once (*have*), but asks for what is not needed soon only where
+//! it is invited; if all asked where they first heard of it, most would be turned down, again and again.
+//!
+//! So a new piece spreads as fast as those who have it can send, each copy to somebody who passes it on. What the
+//! fewest have goes first, and to those who lack most: they are the ones that others do not reach. Who is invited may
+//! ask for any one piece: what it was invited to, or what it needs more.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand::RngExt as _;
+
+use super::PeerKey;
+use super::peer::Peer;
+use super::torrent::Torrent;
+use crate::metainfo::geometry::PieceIndex;
+use crate::time::{Duration, Instant};
+use crate::wire::message::Message;
+
+/// Neighbours are invited to a piece for so long after it came.
+const NEWS: Duration = Duration::from_secs(5);
+/// A guest is expected to ask within this time.
+const HOPE: Duration = Duration::from_millis(500);
+/// ... and is welcome within this.
+const WELCOME: Duration = Duration::from_millis(1_500);
+/// Who has not come is not invited again for this time, unless it asks for something.
+const REST: Duration = Duration::from_secs(1);
+/// Most invitations of one neighbour at a time, and what it has taken in [`HOPE`] lately on top.
+const MAX_OPEN: usize = 2;
+/// The part of guests that come is learned from about so many of them, ...
+const LEARNING: u32 = 16;
+/// ... and is at least this many of [`WHOLE`]: whoever invites too many has others invite the same ones.
+const FEWEST: u32 = 700;
+/// Neighbours who never come are thought to come once in so many times.
+const SLEEPY: u32 = 8;
+/// Parts of a guest.
+const WHOLE: u32 = 1_024;
+
+/// How many of [`WHOLE`] do something: all, until something else is known.
+#[derive(Copy, Clone, Debug)]
+pub struct Part(u32);
+
+impl Default for Part {
+    fn default() -> Self {
+        Self(WHOLE)
+    }
+}
+
+impl Part {
+    /// One more did, or did not.
+    pub(super) fn learn(&mut self, did: bool) {
+        self.0 = (self.0 * (LEARNING - 1) + if did { WHOLE } else { 0 }) / LEARNING;
+    }
+
+    /// Whoever never did may have slept.
+    pub(super) fn get(self) -> u32 {
+        self.0.max(WHOLE / SLEEPY)
+    }
+}
+
+/// Somebody who was invited.
+#[derive(Copy, Clone, Debug)]
+struct Guest {
+    since: Instant,
+    peer: PeerKey,
+    piece: PieceIndex,
+}
+
+/// Who is invited to what.
+#[derive(Debug, Default)]
+pub(super) struct Invites {
+    /// Pieces that came, and when.
+    news: BTreeMap<PieceIndex, Instant>,
+    /// Those who were invited just now.
+    guests: VecDeque<Guest>,
+    /// Those who are not expected any more.
+    late: VecDeque<Guest>,
+    /// How many guests come.
+    come: Part,
+    /// Something has changed.
+    pub(super) look: bool,
+}
+
+impl Invites {
+    /// Whether somebody was invited.
+    pub(super) fn is_guest(&self, peer: PeerKey) -> bool {
+        self.guests.iter().chain(&self.late).any(|guest| guest.peer == peer)
+    }
+
+    /// Somebody asks for a piece; whether it was invited. An invitation to another piece is used up only if it is
+    /// `needed`: the request may have crossed with it.
+    pub(super) fn came(&mut self, peer: PeerKey, piece: PieceIndex, needed: bool) -> bool {
+        if take(&mut self.guests, peer, piece, needed) {
+            self.come.learn(true);
+            return true;
+        }
+        take(&mut self.late, peer, piece, needed)
+    }
+
+    /// Guests who are expected, in pieces.
+    pub(super) fn expected(&self) -> u64 {
+        let parts = self.guests.len() as u64 * u64::from(self.come.get().max(FEWEST));
+        parts.div_ceil(u64::from(WHOLE))
+    }
+
+    /// Gives those who have just failed to come.
+    fn forget_old(&mut self, now: Instant) -> Vec<PeerKey> {
+        self.news.retain(|_, since| now - *since < NEWS);
+        let mut failed = Vec::new();
+        while let Some(guest) = self.guests.front().copied().filter(|guest| now - guest.since >= HOPE) {
+            self.guests.pop_front();
+            self.late.push_back(guest);
+            failed.push(guest.peer);
+            self.come.learn(false);
+        }
+        self.late.retain(|guest| now - guest.since < WELCOME);
+        failed
+    }
+
+    /// Guests on their way to a piece.
+    fn invited_to(&self, piece: PieceIndex) -> usize {
+        self.guests.iter().filter(|guest| guest.piece == piece).count()
+    }
+
+    /// Invitations of a neighbour that it has not answered.
+    fn open(&self, peer: PeerKey) -> usize {
+        self.guests.iter().chain(&self.late).filter(|guest| guest.peer == peer).count()
+    }
+
+    /// How many of the pieces that came lately a neighbour lacks, and is not to get from us.
+    fn lacks(&self, key: PeerKey, peer: &Peer) -> usize {
+        let lacks =
+            self.news.keys().filter(|piece| !peer.has.has(**piece) && peer.uploads.piece != Some(**piece));
+        lacks.count().saturating_sub(self.open(key))
+    }
+}
+
+/// Takes a guest out, the one of this piece if there is one, or `any`.
+fn take(guests: &mut VecDeque<Guest>, peer: PeerKey, piece: PieceIndex, any: bool) -> bool {
+    let exact = guests.iter().position(|guest| guest.peer == peer && guest.piece == piece);
+    let at = exact.or_else(|| guests.iter().position(|guest| any && guest.peer == peer));
+    at.is_some_and(|at| guests.remove(at).is_some())
+}
+
+impl Torrent {
+    /// A piece is there to which neighbours can be invited.
+    pub(super) fn announce_live(&mut self, now: Instant, piece: PieceIndex) {
+        if let Some(live) = &mut self.live {
+            live.invites.news.insert(piece, now);
+            live.invites.look = true;
+        }
+    }
+
+    /// A piece is not there any more.
+    pub(super) fn forget_news(&mut self, piece: PieceIndex) {
+        self.live.iter_mut().for_each(|live| _ = live.invites.news.remove(&piece));
+    }
+
+    /// Invites as many neighbours as can be served soon.
+    pub(super) fn invite(&mut self, now: Instant) {
+        let Some(live) = &mut self.live else { return };
+        if !std::mem::take(&mut live.invites.look) {
+            return;
+        }
+        for failed in live.invites.forget_old(now) {
+            if let Some(p) = self.peers.get_mut(failed) {
+                p.uploads.rests = Some(now + REST);
+                p.uploads.comes.learn(false);
+            }
+        }
+        while self.has_room_for_guests(now) {
+            let Some((piece, peer)) = self.next_guest(now) else { return };
+            self.send(now, peer, Message::Suggest(piece.slot()));
+            if let Some(live) = &mut self.live {
+                live.invites.guests.push_back(Guest { since: now, peer, piece });
+            }
+        }
+    }
+
+    /// Who is invited next, and to what.
+    fn next_guest(&mut self, now: Instant) -> Option<(PieceIndex, PeerKey)> {
+        let invites = &self.live.as_ref()?.invites;
+        let able = self.peers.iter().filter(|(key, p)| {
+            let rests = p.uploads.rests.is_some_and(|until| now < until);
+            p.interested_in_us && !p.choked && !rests && invites.open(*key) < self.most_open(now, p)
+        });
+        let need = |key, p: &Peer| invites.lacks(key, p) as u64 * u64::from(p.uploads.comes.get());
+        let hungry: Vec<_> = able.map(|(key, p)| (need(key, p), key, p)).filter(|(n, ..)| *n > 0).collect();
+        let gets = |piece: PieceIndex| {
+            let asked = self.peers.values().filter(|p| p.uploads.piece == Some(piece) && !p.has.has(piece));
+            asked.count() + invites.invited_to(piece)
+        };
+        let copies = |piece: PieceIndex| usize::from(self.pieces.rarity(piece)) + gets(piece);
+        let mut pieces: Vec<_> = invites.news.keys().map(|piece| (copies(*piece), *piece)).collect();
+        pieces.sort_unstable();
+        for (_, piece) in pieces {
+            let lack = hungry.iter().filter(|(.., p)| !p.has.has(piece) && p.uploads.piece != Some(piece));
+            let lack: Vec<_> = lack.map(|(lacks, key, _)| (*lacks, *key)).collect();
+            let Some(most) = lack.iter().map(|(lacks, _)| *lacks).max() else { continue };
+            let neediest: Vec<_> = lack.into_iter().filter(|(lacks, _)| *lacks == most).collect();
+            return Some((piece, neediest[self.rng.random_range(0..neediest.len())].1));
+        }
+        None
+    }
+
+    fn most_open(&self, now: Instant, peer: &Peer) -> usize {
+        let piece = u64::from(self.pieces.geometry().piece_length());
+        let lately = peer.uploads.rate.rate(now).bytes_in(HOPE) / piece;
+        MAX_OPEN.saturating_add(usize::try_from(lately).unwrap_or(usize::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Input;
+    use super::super::testbed::Testbed;
+    use super::*;
+
+    /// A source with so many neighbours who watch, and the first piece.
+    fn source(neighbours: usize) -> (Testbed, Vec<PeerKey>) {
+        let mut bed = Testbed::live(400, true);
+        let peers: Vec<_> = (0..neighbours).map(|_| bed.connect(true)).collect();
+        for peer in &peers {
+            bed.hear(*peer, Message::HaveNone);
+            bed.hear(*peer, Message::Interested);
+        }
+        (bed, peers)
+    }
+
+    fn make(bed: &mut Testbed, seq: u32) {
+        let stamp = Box::new(bed.sign(seq));
+        bed.input(Input::Captured { stamp });
+    }
+
+    fn invited(bed: &mut Testbed) -> Vec<(PeerKey, u32)> {
+        let said = std::mem::take(&mut bed.said);
+        let invitations = said.into_iter().filter_map(|(peer, message)| match message {
+            Message::Suggest(index) => Some((peer, index)),
+            _ => None,
+        });
+        invitations.collect()
+    }
+
+    #[test]
+    fn only_so_many_are_invited_as_can_be_served() {
+        let (mut bed, peers) = source(30);
+        make(&mut bed, 5);
+        let guests = invited(&mut bed);
+        assert!((1..=4).contains(&guests.len()), "{guests:?}");
+        assert!(guests.iter().all(|(peer, index)| peers.contains(peer) && *index == 5));
+        // Who does not come is not waited for.
+        bed.wait(HOPE * 2);
+        let others = invited(&mut bed);
+        assert!(!others.is_empty() && others.iter().all(|other| !guests.contains(other)), "{others:?}");
+    }
+
+    #[test]
+    fn what_the_fewest_have_and_who_lacks_most_goes_first() {
+        let (mut bed, peers) = source(3);
+        (5..8).for_each(|seq| make(&mut bed, seq));
+        bed.reached(peers[0], 5..8);
+        bed.reached(peers[1], 5..8);
+        bed.reached(peers[2], 5..7);
+        invited(&mut bed);
+        bed.wait(WELCOME * 2);
+        let guests = invited(&mut bed);
+        assert!(!guests.is_empty() && guests.iter().all(|guest| *guest == (peers[2], 7)), "{guests:?}");
+    }
+
+    #[test]
+    fn what_is_not_needed_soon_is_asked_for_where_we_are_invited() {
+        let mut bed = Testbed::live(400, false);
+        let peer = bed.live_peer(100..140);
+        bed.watch();
+        loop {
+            let soon = bed.requests(peer);
+            assert!(soon.iter().all(|block| block.piece.number() < 130), "{soon:?}");
+            if soon.is_empty() {
+                break;
+            }
+            soon.into_iter().for_each(|block| bed.give(peer, block));
+        }
+        bed.hear(peer, Message::Suggest(138));
+        assert!(bed.requests(peer).iter().any(|block| block.piece.number() == 138));
+    }
+}
