@@ -813,6 +813,24 @@ fn a_seed_leaves_out_what_it_cannot_use_and_says_so_at_the_end() {
 }
 
 #[test]
+fn a_seed_says_at_once_that_another_process_has_the_torrent() {
+    let dir = folder();
+    share(&dir, "film.ts", 50_000, &[]);
+    let (first, _) = seed(&dir, &["home/film.ts.torrent"]);
+    let told = fails(&dir, &["seed", "home/film.ts.torrent", "--bind", "127.0.0.1"], 1);
+    for words in ["in use by process", "--dir", "no torrent can be shared"] {
+        assert!(told.contains(words), "`{words}` is missing in\n{told}");
+    }
+    share(&dir, "other.ts", 60_000, &[]);
+    let args = ["seed", "--bind", "127.0.0.1", "home/film.ts.torrent", "home/other.ts.torrent"];
+    let mut second = Running::start(&dir, &args);
+    let line = second.wait_for(|line| line["torrents"].as_array().is_some_and(|all| all.len() == 1));
+    assert_eq!(line["torrents"][0]["name"], "other.ts");
+    assert_eq!(second.interrupt(), Some(3));
+    assert_eq!(first.interrupt(), Some(0));
+}
+
+#[test]
 fn a_folder_of_torrents_is_looked_at_again() {
     let dir = folder();
     share(&dir, "one.ts", 50_000, &[]);

@@ -16,7 +16,7 @@ use super::values;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo};
 use crate::net::session::{Handle, Notice, Options, Place, Trouble};
-use crate::swarm::event::Stats;
+use crate::swarm::event::{State, Stats};
 use crate::swarm::serving::Serving;
 
 /// Longest wait for the trackers to hear that we leave.
@@ -219,6 +219,11 @@ impl Engine {
                 format!("{message}; what is there is kept: mend that and run the same command again")
             }
         })
+    }
+
+    /// Why its data cannot be opened, if so.
+    pub(super) fn unopened(&self) -> Option<String> {
+        self.failure().filter(|_| self.handle.stats().state == State::Checking)
     }
 
     /// Bytes looked at so far while the disk is being checked.

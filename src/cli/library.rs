@@ -57,8 +57,13 @@ impl Library {
         self.entries.values().any(|entry| entry.engine.is_none())
     }
 
+    /// Whether there is something to share, or may turn up.
+    pub(super) fn may_share(&mut self) -> bool {
+        self.engines().next().is_some() || self.has_folders()
+    }
+
     /// Whether new torrents may turn up.
-    pub(super) fn has_folders(&self) -> bool {
+    fn has_folders(&self) -> bool {
         self.roots.iter().any(|root| root.is_dir())
     }
 
@@ -82,6 +87,24 @@ impl Library {
                 let engine = self.open(&path, args, service);
                 self.entries.insert(path, Entry { stamp, engine });
             }
+        }
+    }
+
+    /// Leaves out the torrents whose data cannot be had: another process has them, or the disk refuses.
+    pub(super) async fn leave_out_unopened(&mut self, service: Option<&Service>) {
+        let mut ended = false;
+        for (path, entry) in &mut self.entries {
+            let Some(engine) = &mut entry.engine else { continue };
+            engine.listen();
+            let Some(why) = engine.unopened() else { continue };
+            warn(&format!("left out: {}: {why}", harmless(&path.display().to_string())));
+            if let Some(engine) = entry.engine.take() {
+                engine.handle.shut_down(PATIENCE).await;
+                ended = true;
+            }
+        }
+        if let (Some(service), true) = (service, ended) {
+            service.serve_only(self.hashes());
         }
     }
 

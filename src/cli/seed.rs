@@ -101,9 +101,11 @@ async fn share(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
     };
     let mut library = Library::new(args.torrents.clone());
     library.rescan(&args, service.as_ref()).await;
-    let some = library.engines().next().is_some() || library.has_folders();
-    ensure!(some, "no torrent can be shared: see above");
+    ensure!(library.may_share(), "no torrent can be shared: see above");
     check(&mut library, &interrupt).await;
+    library.leave_out_unopened(service.as_ref()).await;
+    ensure!(library.may_share(), "no torrent can be shared: see above");
+    library.engines().for_each(|engine| say(&opening(engine)));
     let watched = watch(&mut library, &args, service.as_ref(), &interrupt).await;
     let partial = library.has_failures();
     library.shut_down().await;
@@ -126,7 +128,8 @@ async fn check(library: &mut Library, interrupt: &Interrupt) {
         let (mut done, mut under_way) = (0_u64, false);
         for engine in library.engines() {
             engine.listen();
-            let checking = engine.handle.stats().state == State::Checking;
+            // One that cannot be opened would stay at that for ever.
+            let checking = engine.handle.stats().state == State::Checking && engine.unopened().is_none();
             under_way |= checking;
             let all = engine.handle.metainfo().geometry.total();
             done = done.saturating_add(if checking { engine.checked_bytes() } else { all });
@@ -138,8 +141,6 @@ async fn check(library: &mut Library, interrupt: &Interrupt) {
         // Either the time is over or the user has asked; the loop tells which.
         let _ = tokio::time::timeout(CHECK_TICK, interrupt.asked()).await;
     }
-    drop(bar);
-    library.engines().for_each(|engine| say(&opening(engine)));
 }
 
 /// The first word about a torrent.
@@ -166,6 +167,7 @@ async fn watch(
             scanned = Instant::now();
             library.rescan(args, service).await;
         }
+        library.leave_out_unopened(service).await;
         let report = Report::new(library, service.map(Service::figures));
         status.show(&report.lines(), &report.summary());
         if args.json {
