@@ -22,7 +22,7 @@ use gstswarm::wire::message::Message;
 use rustix::process::Signal;
 use support::asker::Asker;
 use support::attacks::{Attack, Due};
-use support::broadcast::{self, PATIENCE, Plan, Watcher, all_figures, delays};
+use support::broadcast::{self, PATIENCE, Plan, Source, Watcher, all_figures, delays};
 use support::crowd::Crowd;
 use support::decoding::decode;
 use support::feed::{self, Feed};
@@ -53,6 +53,7 @@ const CALLERS: u8 = 61;
 const CALLERS_OF_SOURCE: u8 = 62;
 const ASKERS: u8 = 64;
 const UNSIGNED: u8 = 65;
+const SERVICE: u8 = 66;
 /// Most memory of a process, by its `VmHWM`.
 const MOST_MEMORY: u64 = 100 << 20;
 /// How long a source stays away.
@@ -93,20 +94,51 @@ fn a_chain_of_viewers_passes_on_every_byte_to_the_end() {
 
 #[test]
 fn viewers_go_on_by_themselves_when_the_source_was_killed_and_comes_back() {
-    let scratch = scratch("restart");
-    let plan = Plan::new(scratch.path(), address(SOURCES, 1));
+    goes_on_after("restart", (SOURCES, 1), RESTART, |source| source.process.kill());
+}
+
+#[test]
+fn viewers_go_on_by_themselves_when_the_source_was_stopped_by_its_service_and_comes_back() {
+    goes_on_after("service", (SOURCES, 25), SERVICE, |source| {
+        source.process.signal(Signal::TERM);
+        let status = source.process.until_ended(PATIENCE);
+        assert!(status.success(), "{status}: {}", source.process.story());
+        assert!(source.process.log().contains("viewers wait until"), "{}", source.process.story());
+    });
+}
+
+#[test]
+fn ctrl_c_ends_the_broadcast_for_its_viewers() {
+    let scratch = scratch("ctrl-c");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 26));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let mut viewer =
+        Watcher::start("viewer", scratch.path(), &plan.tstream(), address(SERVICE, 9), &[source.at], &[]);
+    viewer.until_given(plan.rate / 2);
+    source.process.signal(Signal::INT);
+    source.until_over();
+    assert!(source.process.log().contains("the broadcast is over"), "{}", source.process.story());
+    viewer.until_over();
+    drop(feed);
+}
+
+/// A source ends in this way, and comes back: viewers are given all of it, and see its end only at the end.
+fn goes_on_after(name: &str, (group, number): (u8, u16), viewers: u8, ends: impl Fn(&mut Source)) {
+    let scratch = scratch(name);
+    let plan = Plan::new(scratch.path(), address(group, number));
     let mut source = plan.start();
     let feed = source.feed(0, plan.rate);
     let watch = |name, number, upstream| {
         let options = ["--buffer", "2s"];
-        Watcher::start(name, scratch.path(), &plan.tstream(), address(RESTART, number), &[upstream], &options)
+        Watcher::start(name, scratch.path(), &plan.tstream(), address(viewers, number), &[upstream], &options)
     };
     let near = watch("near", 0, source.at);
     near.until_given(0);
     let far = watch("far", 1, near.at);
     far.until_given(0);
     feed.until_more(plan.rate * 3 / 188);
-    source.process.kill();
+    ends(&mut source);
     let cut = feed.stop();
     let made = all_figures(&source.process).iter().filter_map(|f| f["piece"].as_u64()).max().unwrap_or(0);
     let saved = number_in(&plan.file(".restart"));

@@ -80,7 +80,7 @@ impl Run {
         let ended = loop {
             tokio::select! {
                 end = pump_ended(&mut self.pump) => break end?,
-                () = interrupt.asked() => break Ended::Interrupted,
+                _ = interrupt.asked() => break Ended::Interrupted,
                 _ = tick.tick() => {
                     if let Some(ended) = self.on_tick()? {
                         break ended;

@@ -19,7 +19,7 @@ use super::exit::{AFTER_HELP, Exit};
 use super::input::Input;
 use super::output;
 use super::progress::{Status, harmless, say};
-use super::signals::Interrupt;
+use super::signals::{Asked, Interrupt};
 use super::values;
 use crate::metainfo::playtime;
 use crate::net::aux_seeds::AuxSeeds;
@@ -50,9 +50,9 @@ enum OnEof {
 
 /// Broadcast a live stream
 ///
-/// Reads an MPEG-TS, Matroska/WebM or Ogg stream (or a file or URL, which becomes MPEG-TS), cuts it into signed pieces, and gives them to whoever watches.
-/// Viewers open NAME.tstream, which lies in --destdir and is also at http://HOST:PORT/NAME.tstream, and pass the
-/// pieces on to each other.
+/// Reads an MPEG-TS, Matroska/WebM or Ogg stream (or a file or URL, which becomes MPEG-TS), cuts it into signed
+/// pieces, and gives them to whoever watches. Viewers open NAME.tstream, which lies in --destdir and is also at
+/// http://HOST:PORT/NAME.tstream, and pass the pieces on to each other.
 ///
 ///   ffmpeg -re -i film.mkv -c copy -f mpegts - | swarm live --name cam.ts --source -
 ///   swarm live --name stream.mpegts --source - --port 8764 --duration 1:00:00 --destdir . --thumb t.jpg
@@ -61,8 +61,12 @@ enum OnEof {
 ///   swarm live --name cam.ts --source rtsp://192.0.2.9/1    # anything that GStreamer can open
 ///
 /// In --destdir: NAME.tstream, NAME.sauth (the private key: keep it, and to yourself), NAME.restart (the next
-/// piece's number), and NAME, the ring with the last --duration of the stream. The same command again takes the
-/// broadcast up where it was; its viewers go on by themselves. --new begins another one.
+/// piece's number), and NAME, the ring with the last --duration of the stream.
+///
+/// Ctrl-C and the end of the source end the broadcast for its viewers: they see the end of the stream, and end.
+/// SIGTERM (`kill`, `systemctl stop`) ends this command only, as a crash would: viewers wait, and go on by
+/// themselves when the same command runs again and takes the broadcast up where it was. The same command after
+/// Ctrl-C takes it up, too, for viewers who open it anew. --new begins another one.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(super) struct Args {
@@ -134,7 +138,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
-    let interrupt = Interrupt::install()?;
+    let interrupt = Interrupt::install_silently()?;
     block_on(broadcast(args, interrupt))
 }
 
@@ -153,7 +157,7 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
     let resolved = async { Ok(aux_seeds.resolve().await?) };
     let begun = tokio::select! {
         both = async { tokio::try_join!(begun, resolved) } => both?.0,
-        () = interrupt.asked() => return Ok(Exit::Interrupted),
+        _ = interrupt.asked() => return Ok(Exit::Interrupted),
     };
     let host = args.announce_address.clone().unwrap_or_else(|| own_address(args.bind));
     let plan = Plan {
@@ -207,7 +211,7 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
     let broadcaster = Arc::new(broadcaster);
     let mut fed = begun.feed(Arc::clone(&broadcaster), args.source.clone(), args.on_eof)?;
     let mut status = Status::new();
-    let exit = loop {
+    let ended = loop {
         let (made, stats) = (figures.stats(), handle.stats());
         let line = words(&made, &stats);
         status.show(std::slice::from_ref(&line), &line);
@@ -219,18 +223,53 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
         }
         ensure!(!made.failed, "no more pieces can be made (see above)");
         tokio::select! {
-            ended = &mut fed => break ended.context("the thread that reads the source panicked")?.map(|()| Exit::Done),
-            () = interrupt.asked() => break Ok(Exit::Done),
+            ended = &mut fed => {
+                let ended = ended.context("the thread that reads the source panicked")?;
+                break ended.map(|()| End::Broadcast);
+            }
+            asked = interrupt.asked() => break Ok(asked.into()),
             () = tokio::time::sleep(TICK) => {}
         }
     };
     drop(status);
-    let ended = tokio::task::spawn_blocking(move || broadcaster.end());
-    ended.await.context("the broadcast's end panicked")?;
+    let end = ended.as_ref().copied().unwrap_or(End::Broadcast);
+    say(end.words());
+    let made = tokio::task::spawn_blocking(move || match end {
+        End::Broadcast => broadcaster.end(),
+        End::Process => broadcaster.pause(),
+    });
+    made.await.context("the broadcast's end panicked")?;
     let_them_finish(&handle, interrupt).await;
     tracker.stop().await;
     handle.shut_down(PATIENCE).await;
-    exit
+    ended.map(|_| Exit::Done)
+}
+
+/// What is over.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum End {
+    /// The broadcast: its viewers end, too.
+    Broadcast,
+    /// This process only: viewers wait until the broadcast is taken up again.
+    Process,
+}
+
+impl From<Asked> for End {
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::ByUser => Self::Broadcast,
+            Asked::ByService => Self::Process,
+        }
+    }
+}
+
+impl End {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Broadcast => "telling viewers that the broadcast is over; Ctrl-C (once more) ends at once",
+            Self::Process => "stopping: viewers wait until the same command takes the broadcast up again",
+        }
+    }
 }
 
 fn words(made: &BroadcastStats, stats: &Stats) -> String {

@@ -47,7 +47,7 @@ downloads, from others who watch it too. A first evening:
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0    done (for `seed` and `tracker` also: ended by Ctrl-C)
+  0    done (for `seed`, `tracker` and `live` also: ended by Ctrl-C)
   1    failed; standard error says what, and what to do about it
   2    the command line cannot be understood
   3    done in part: `get --give-up` gave up (what is there is kept), `seed` had to leave out a torrent

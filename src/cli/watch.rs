@@ -66,7 +66,7 @@ impl Watch<'_> {
             }
             tokio::select! {
                 end = &mut ended => break end.context("the thread that writes the output panicked")??,
-                () = interrupt.asked() => break End::Stopped,
+                _ = interrupt.asked() => break End::Stopped,
                 () = tokio::time::sleep(TICK) => {}
             }
         };

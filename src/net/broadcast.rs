@@ -40,6 +40,7 @@ enum Feed {
     Headers(Bytes),
     Gap,
     End,
+    Pause,
 }
 
 /// What a broadcast has done.
@@ -189,6 +190,13 @@ impl Broadcaster {
         self.join();
     }
 
+    /// Ends so that it can be taken up again: viewers are given what there is, and wait for more. Waits until that is
+    /// made.
+    pub fn pause(&self) {
+        self.say(Feed::Pause);
+        self.join();
+    }
+
     fn say(&self, feed: Feed) {
         if let Some(input) = &self.feed {
             // Who cannot make pieces has said so.
@@ -231,7 +239,8 @@ struct Maker {
     first: bool,
     /// Nothing more comes; the last piece says so, unless whoever fed us went away without a word.
     ended: bool,
-    crashed: bool,
+    /// ... or it is to go on in another process.
+    paused: bool,
 }
 
 /// Why no piece can be made.
@@ -270,7 +279,7 @@ impl Maker {
             headers: 0,
             first,
             ended: false,
-            crashed: false,
+            paused: false,
         }
     }
 
@@ -283,7 +292,7 @@ impl Maker {
                     None
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    (self.ended, self.crashed) = (true, true);
+                    (self.ended, self.paused) = (true, true);
                     None
                 }
             };
@@ -346,6 +355,11 @@ impl Maker {
                 self.cutter.end();
                 self.ended = true;
             }
+            Feed::Pause => {
+                // The next piece will not go on where this one ends: what there is of a packet is of no use.
+                self.cutter.gap();
+                (self.ended, self.paused) = (true, true);
+            }
         }
     }
 
@@ -356,7 +370,7 @@ impl Maker {
             told_end = cut.end;
             self.piece(cut)?;
         }
-        if self.ended && !told_end && !self.crashed {
+        if self.ended && !told_end && !self.paused {
             let at = self.now();
             self.piece(Cut { payload: Bytes::new(), rap: None, discontinuity: false, end: true, at })?;
         }
