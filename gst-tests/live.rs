@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use rustix::process::Signal;
 use support::asker::Asker;
 use support::attacks::{Attack, Due};
 use support::broadcast::{self, PATIENCE, Plan, Source, Watcher, all_figures, delays};
+use support::commands;
 use support::crowd::Crowd;
 use support::decoding::decode;
 use support::feed::{self, Feed};
@@ -31,6 +32,8 @@ use support::film::Film;
 use support::line::encoded;
 use support::live_attacks::{self, Ring};
 use support::media::{self, Container, Picture};
+use support::network::Network;
+use support::process::Running;
 use support::stranger::{Stranger, address};
 use support::subject::{descriptors, peak_memory};
 use support::transport::runs;
@@ -282,6 +285,32 @@ fn pieces_of_the_time_in_which_the_bitrate_is_measured_are_as_old_as_what_is_in_
     assert!(times.is_sorted() && most < Some(Duration::from_secs(1)), "{times:?}");
     feed.stop();
     process.until_succeeded(PATIENCE);
+}
+
+/// Nobody feeds it: it would wait for ever.
+#[test]
+fn what_will_not_do_is_told_before_the_source_is_read() {
+    let scratch = scratch("early");
+    let plan = Plan { rate: 0, ..Plan::new(scratch.path(), address(SOURCES, 27)) };
+    let taker = TcpListener::bind(plan.at).expect("the port is free");
+    let said = refuses(&plan, &[]);
+    assert!(said.contains("cannot listen on"), "{said}");
+    assert_eq!(said.matches("Address already in use").count(), 1, "{said}");
+    drop(taker);
+    let in_folder = |folder: &str| {
+        let mut command = commands::swarm(&Network::Loopback, scratch.path());
+        command.args(["live", "--name", "cam.ts", "--destdir", folder]);
+        let mut process = Running::start("elsewhere", scratch.path(), command);
+        assert_eq!(process.until_ended(PATIENCE).code(), Some(1), "{}", process.story());
+        process.log()
+    };
+    let nowhere = in_folder("/proc/q");
+    assert!(nowhere.contains("/proc/q/cam.ts.tstream") && nowhere.contains("No such file"), "{nowhere}");
+    let file = in_folder("/proc/version");
+    assert!(file.contains("in /proc/version: not a directory"), "{file}");
+    let folders = refuses(&Plan { name: "a/b.ts".to_owned(), ..plan.clone() }, &[]);
+    assert!(folders.contains("'a/b.ts'"), "{folders}");
+    assert!(fs::read_dir(&plan.folder).expect("it can be listed").next().is_none());
 }
 
 #[test]

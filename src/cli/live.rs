@@ -23,6 +23,7 @@ use super::signals::{Asked, Interrupt};
 use super::values;
 use crate::metainfo::playtime;
 use crate::net::aux_seeds::AuxSeeds;
+use crate::net::berth::Berth;
 use crate::net::broadcast::{BroadcastStats, Broadcaster};
 use crate::net::station::{Plan, Station, own_address};
 use crate::rate::ByteRate;
@@ -136,6 +137,34 @@ pub(super) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// What to broadcast, and where. The bitrate is 0 where it has to be measured.
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let mut aux_seeds = AuxSeeds::default();
+        self.aux_seeds.iter().try_for_each(|host| aux_seeds.add(host))?;
+        Ok(Plan {
+            name: self.name.clone(),
+            folder: self.destdir.clone(),
+            port: self.port,
+            bind: self.bind,
+            host: self.announce_address.clone().unwrap_or_else(|| own_address(self.bind)),
+            trackers: self.trackers.concat(),
+            bitrate: self.bitrate.unwrap_or(0),
+            duration: self.duration,
+            window: self.window,
+            piece_length: u32::try_from(self.piece_length).context("--piece-length is too large")?,
+            flush_after: self.flush_after,
+            thumbnail: self.thumb.as_deref().map(read_thumbnail).transpose()?,
+            title: self.title.clone(),
+            anew: self.new,
+            unsigned: self.unsigned,
+            max_upload_rate: self.max_upload_rate,
+            uploads: NonZeroU32::new(self.uploads),
+            aux_seeds,
+        })
+    }
+}
+
 /// Runs the command.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::install_silently()?;
@@ -143,44 +172,24 @@ pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
-    let piece_length = u32::try_from(args.piece_length).context("--piece-length is too large")?;
-    let thumbnail = args.thumb.as_deref().map(read_thumbnail).transpose()?;
+    let mut plan = args.plan()?;
+    // What will not do is told before anybody waits for the source.
+    let berth = Berth::take(&plan)?;
     let source = args.source.clone();
-    let known =
-        args.bitrate.is_some() || !args.new && args.destdir.join(format!("{}.tstream", args.name)).exists();
-    let mut aux_seeds = AuxSeeds::default();
-    args.aux_seeds.iter().try_for_each(|host| aux_seeds.add(host))?;
+    let known = plan.bitrate > 0 || !plan.anew && plan.is_there();
     let begun = async {
         let begun = tokio::task::spawn_blocking(move || Begun::open(&source, !known)).await;
         begun.context("the thread that reads the source panicked")?
     };
-    let resolved = async { Ok(aux_seeds.resolve().await?) };
+    let resolved = async { Ok(plan.aux_seeds.resolve().await?) };
     let begun = tokio::select! {
         both = async { tokio::try_join!(begun, resolved) } => both?.0,
         _ = interrupt.asked() => return Ok(Exit::Interrupted),
     };
-    let host = args.announce_address.clone().unwrap_or_else(|| own_address(args.bind));
-    let plan = Plan {
-        name: args.name.clone(),
-        folder: args.destdir.clone(),
-        port: args.port,
-        bind: args.bind,
-        host,
-        trackers: args.trackers.concat(),
-        bitrate: args.bitrate.unwrap_or(begun.bitrate),
-        duration: args.duration,
-        window: args.window,
-        piece_length,
-        flush_after: args.flush_after,
-        thumbnail,
-        title: args.title.clone(),
-        anew: args.new,
-        unsigned: args.unsigned,
-        max_upload_rate: args.max_upload_rate,
-        uploads: NonZeroU32::new(args.uploads),
-        aux_seeds,
-    };
-    let station = Station::open(&plan)?;
+    if plan.bitrate == 0 {
+        plan.bitrate = begun.bitrate;
+    }
+    let station = Station::open(&plan, berth)?;
     announce(&station, plan.bitrate);
     let exit = on_air(station, begun, &args, &interrupt).await?;
     Ok(exit)

@@ -216,7 +216,7 @@ pub(super) fn harmless(text: &str) -> String {
 pub(super) fn chain(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if !line.ends_with(&cause) {
+        if !line.contains(&cause) {
             line.push_str(if line.is_empty() { "" } else { ": " });
             line.push_str(&cause);
         }
@@ -271,9 +271,8 @@ mod tests {
 
     #[test]
     fn causes_are_told_once_and_cannot_move_the_cursor() {
-        let error =
-            anyhow::anyhow!("no\u{1b}[2J file").context("cannot read: no\u{1b}[2J file").context("get x");
-        assert_eq!(chain(&error), "get x: cannot read: no\\u{1b}[2J file");
+        let error = anyhow::anyhow!("no\u{1b}[2J file").context("no\u{1b}[2J file; move it").context("get x");
+        assert_eq!(chain(&error), "get x: no\\u{1b}[2J file; move it");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod announce_http;
 mod announce_udp;
 pub mod announcing;
 pub mod aux_seeds;
+pub mod berth;
 pub mod broadcast;
 mod conn;
 mod guarded;

@@ -18,12 +18,12 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 
 use super::aux_seeds::{AuxSeeds, NoAddress};
+use super::berth::Berth;
 use super::broadcast::Broadcaster;
-use super::listen::Listener;
+use super::pages;
 use super::sequence::{Sequence, SequenceError};
 use super::session::{self, Handle, OpenError, Options, Place};
 use super::tracker::Tracker;
-use super::{pages, runtime};
 use crate::discovery::tracker::{Config, Policy};
 use crate::metainfo::create::CreateError;
 use crate::metainfo::keys::{KeyError, RANDOM, SigningKey};
@@ -106,6 +106,16 @@ pub enum StationError {
         /// The system's error.
         source: io::Error,
     },
+    /// The folder is not there, or cannot be written to.
+    #[error("{tstream} cannot be made in {folder}: {source}; make that folder, or choose another one")]
+    Folder {
+        /// The broadcast.
+        tstream: String,
+        /// Where it should be.
+        folder: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The name cannot be that of a file.
     #[error("'{0}' cannot be the name of a broadcast: it has to be a file's name, without folders")]
     Name(String),
@@ -168,24 +178,20 @@ pub enum StationError {
 
 /// The files of a broadcast.
 #[derive(Clone, Debug)]
-struct Files {
-    tstream: PathBuf,
+pub(super) struct Files {
+    pub(super) tstream: PathBuf,
     key: PathBuf,
     restart: PathBuf,
 }
 
 impl Station {
-    /// Goes on air. Has to be called inside a tokio runtime.
+    /// Goes on air at the berth that was taken for this plan. Has to be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When a file cannot be read or written, or the port cannot be had.
-    pub fn open(plan: &Plan) -> Result<Self, StationError> {
-        let files = Files::new(plan)?;
-        // Nothing is changed on disk before the port is ours.
-        let listener =
-            Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
-        let listener = listener.map_err(|(addr, source)| OpenError::Listen { addr, source })?;
-        let lock = files.lock()?;
+    /// When a file cannot be read or written, or the plan makes no broadcast.
+    pub fn open(plan: &Plan, berth: Berth) -> Result<Self, StationError> {
+        // The listener stays until the engine has it.
+        let Berth { files, listener, lock } = berth;
         let (metainfo, signer, resumed) = files.take_up_or_make(plan, listener.addr().port())?;
         // A new broadcast has another key file.
         let lock = lock.filter(|_| !plan.anew).map_or_else(|| files.lock(), |lock| Ok(Some(lock)))?;
@@ -260,7 +266,7 @@ impl Plan {
 }
 
 impl Files {
-    fn new(plan: &Plan) -> Result<Self, StationError> {
+    pub(super) fn new(plan: &Plan) -> Result<Self, StationError> {
         let name = &plan.name;
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
             return Err(StationError::Name(escape(name)));
@@ -270,7 +276,7 @@ impl Files {
     }
 
     /// Keeps other processes from this broadcast, if it was made already.
-    fn lock(&self) -> Result<Option<File>, StationError> {
+    pub(super) fn lock(&self) -> Result<Option<File>, StationError> {
         let file = match File::open(&self.key) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -413,6 +419,6 @@ fn failed(path: &Path, source: io::Error) -> StationError {
     StationError::Io { path: shown(path), source }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     escape(&path.to_string_lossy())
 }

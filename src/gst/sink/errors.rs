@@ -28,7 +28,7 @@ pub(super) fn station(error: &StationError) -> gst::ErrorMessage {
 
 fn kind(error: &StationError) -> gst::ResourceError {
     match error {
-        StationError::Io { source, .. } => writing(source),
+        StationError::Io { source, .. } | StationError::Folder { source, .. } => writing(source),
         StationError::Sequence(SequenceError::Io { source, .. }) => writing(source),
         StationError::Open(OpenError::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
             gst::ResourceError::Busy

@@ -12,6 +12,7 @@ use super::claim::Claim;
 use super::farewell::{Farewell, LOOK_EVERY};
 use super::input::Item;
 use super::{CAT, errors};
+use crate::net::berth::Berth;
 use crate::net::broadcast::{BroadcastStats, Broadcaster, Figures};
 use crate::net::runtime;
 use crate::net::session::{Handle, Notice, OpenError};
@@ -37,18 +38,10 @@ pub(super) struct OnAir {
 
 impl OnAir {
     /// Goes on air. Reads and writes some small files, and waits for nobody.
-    pub(super) fn open(plan: &Plan, claim: Arc<Claim>) -> Result<Self, StationError> {
+    pub(super) fn open(plan: &Plan, berth: Berth, claim: Arc<Claim>) -> Result<Self, StationError> {
         let runtime = runtime::handle().map_err(StationError::System)?;
         let _inside = runtime.enter();
-        let mut tries = 1;
-        let station = loop {
-            match Station::open(plan) {
-                Err(error) if is_taken(&error) && tries < TRIES => thread::sleep(BETWEEN_TRIES),
-                station => break station?,
-            }
-            tries += 1;
-        };
-        let Station { handle, broadcaster, tracker, .. } = station;
+        let Station { handle, broadcaster, tracker, .. } = Station::open(plan, berth)?;
         Ok(Self {
             figures: broadcaster.figures(),
             notices: Mutex::new(handle.notices()),
@@ -138,6 +131,18 @@ impl OnAir {
     /// What came in and what went out.
     pub(super) fn stats(&self) -> (BroadcastStats, Arc<Stats>) {
         (self.figures.stats(), self.handle.stats())
+    }
+}
+
+/// Takes the port, and looks at the files. Waits for nobody, or hardly.
+pub(super) fn berth(plan: &Plan) -> Result<Berth, StationError> {
+    let mut tries = 1;
+    loop {
+        match Berth::take(plan) {
+            Err(error) if is_taken(&error) && tries < TRIES => thread::sleep(BETWEEN_TRIES),
+            berth => return berth,
+        }
+        tries += 1;
     }
 }
 

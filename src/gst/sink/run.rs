@@ -15,6 +15,7 @@ use super::held::{Held, Measured};
 use super::input::Item;
 use super::on_air::{self, OnAir};
 use super::{CAT, SwarmSink, errors, stats};
+use crate::net::berth::Berth;
 use crate::net::broadcast::BroadcastStats;
 use crate::net::station::{Plan, StationError};
 use crate::swarm::event::Stats;
@@ -52,26 +53,26 @@ impl Run {
     pub(super) fn start(element: &SwarmSink, plan: Plan) -> Result<Arc<Self>, gst::ErrorMessage> {
         let claim = Claim::take(&plan.folder, &plan.name).ok_or_else(|| errors::taken(&plan.name))?;
         let claim = Arc::new(claim);
+        let berth = on_air::berth(&plan).map_err(|error| errors::station(&error))?;
         let known = plan.bitrate > 0 || (!plan.anew && plan.is_there());
-        let stage = if known && plan.aux_seeds.is_resolved() {
-            let on_air = OnAir::open(&plan, Arc::clone(&claim)).map_err(|error| errors::station(&error))?;
-            Stage::OnAir(Arc::new(on_air))
+        let (stage, later) = if known && plan.aux_seeds.is_resolved() {
+            let on_air = OnAir::open(&plan, berth, Arc::clone(&claim));
+            (Stage::OnAir(Arc::new(on_air.map_err(|error| errors::station(&error))?)), None)
         } else if known {
-            Stage::Opening(Held::default())
+            (Stage::Opening(Held::default()), Some(berth))
         } else {
-            Stage::Measuring(Held::default())
+            (Stage::Measuring(Held::default()), Some(berth))
         };
-        let ready = matches!(stage, Stage::OnAir(_));
         let run = Arc::new(Self {
             claim,
             state: Mutex::new(State { stage, flushing: false, failed: false }),
             changed: Condvar::new(),
             limit: AtomicU64::new(plan.max_upload_rate),
         });
-        if !ready {
+        if let Some(berth) = later {
             let (opener, element) = (Arc::clone(&run), element.downgrade());
             let thread = thread::Builder::new().name("swarm-open".to_owned());
-            let spawned = thread.spawn(move || opener.open_when_ready(plan, known, &element));
+            let spawned = thread.spawn(move || opener.open_when_ready(plan, berth, known, &element));
             spawned.map_err(|error| errors::no_thread(&error))?;
         }
         Ok(run)
@@ -82,14 +83,14 @@ impl Run {
     }
 
     /// A thread's work: waits until the bitrate and all addresses are known, then goes on air.
-    fn open_when_ready(&self, mut plan: Plan, known: bool, element: &glib::WeakRef<SwarmSink>) {
+    fn open_when_ready(&self, mut plan: Plan, berth: Berth, known: bool, element: &glib::WeakRef<SwarmSink>) {
         if !known {
             let Some(bitrate) = self.measured() else { return };
             gst::info!(CAT, "the stream has {bitrate} bytes/s");
             plan.bitrate = bitrate;
         }
         let resolved = on_air::resolve(&mut plan);
-        let opened = resolved.and_then(|()| OnAir::open(&plan, Arc::clone(&self.claim)));
+        let opened = resolved.and_then(|()| OnAir::open(&plan, berth, Arc::clone(&self.claim)));
         if let Err(error) = self.opened(opened)
             && let Some(element) = element.upgrade()
         {
