@@ -15,7 +15,7 @@ use super::signals::Interrupt;
 use super::values;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo};
-use crate::net::session::{Handle, Notice, Options, Place, Trouble};
+use crate::net::session::{Handle, Notice, Options, Place, Trackers, Trouble};
 use crate::swarm::event::{State, Stats};
 use crate::swarm::serving::Serving;
 
@@ -134,14 +134,7 @@ fn unusable(path: &Path) -> String {
 pub(super) fn open(metainfo: Arc<Metainfo>, options: Options) -> anyhow::Result<Engine> {
     let handle = crate::net::session::open(metainfo, options)
         .context("the network cannot be used (another --port or --bind may help)")?;
-    Ok(Engine {
-        notices: handle.notices(),
-        handle,
-        checked: None,
-        trackers: None,
-        silence: None,
-        failure: None,
-    })
+    Ok(Engine { notices: handle.notices(), handle, checked: None, silence: None, failure: None })
 }
 
 /// Waits while the last pieces of a broadcast, and word of its end, are on their way to others.
@@ -168,8 +161,6 @@ pub(super) struct Engine {
     notices: Receiver<Notice>,
     /// Pieces looked at, and how many there are.
     checked: Option<(u32, u32)>,
-    /// Trackers that answered, and how many were asked.
-    trackers: Option<(usize, usize)>,
     /// Why no tracker answered, as the user was told.
     silence: Option<String>,
     failure: Option<(String, Trouble)>,
@@ -182,18 +173,16 @@ impl Engine {
             match self.notices.try_recv() {
                 Ok(notice) => self.on_notice(notice),
                 Err(TryRecvError::Lagged(_)) => {}
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
+        let trackers = self.handle.trackers();
+        self.on_silence(trackers.failure.filter(|_| trackers.answered == 0));
     }
 
     fn on_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Checking { done, total } => self.checked = Some((done, total)),
-            Notice::Trackers { answered, asked, failure } => {
-                self.trackers = Some((answered, asked));
-                self.on_silence(failure.filter(|_| answered == 0));
-            }
             Notice::StorageFailed { message, trouble } => self.failure = Some((message, trouble)),
             Notice::Listening(_) | Notice::Peers { .. } | Notice::Completed => {}
         }
@@ -240,10 +229,12 @@ impl Engine {
             (0, tried) => format!("no peer connected, {tried} tried"),
             (peers, _) => format!("{peers} peers, none gives yet"),
         };
-        let trackers = match &self.trackers {
-            Some((answered, asked)) => format!("{answered} of {asked} trackers answered"),
-            None if self.handle.metainfo().trackers.is_empty() => "the torrent names no tracker".to_owned(),
-            None => "asking trackers".to_owned(),
+        let Trackers { known, asked, answered, .. } = self.handle.trackers();
+        let trackers = match (known, asked) {
+            _ if self.handle.metainfo().trackers.is_empty() => "the torrent names no tracker".to_owned(),
+            (0, _) => "trackers are not asked".to_owned(),
+            (_, 0) => "asking trackers".to_owned(),
+            _ => format!("{answered} of {asked} trackers answered"),
         };
         format!("{peers}; {trackers}")
     }

@@ -75,15 +75,6 @@ pub enum Notice {
         /// Pieces to look at.
         total: u32,
     },
-    /// How the trackers answer.
-    Trackers {
-        /// Trackers that answered at least once.
-        answered: usize,
-        /// Trackers asked.
-        asked: usize,
-        /// The last failure, escaped for print.
-        failure: Option<String>,
-    },
     /// Peers tried and connected so far.
     Peers {
         /// Connection attempts.
@@ -100,6 +91,19 @@ pub enum Notice {
         /// In one word.
         trouble: Trouble,
     },
+}
+
+/// How the trackers answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trackers {
+    /// Trackers that may be asked: those of the torrent, unless none are to be.
+    pub known: usize,
+    /// Those asked so far.
+    pub asked: usize,
+    /// Those that answered at least once.
+    pub answered: usize,
+    /// The last failure of one that never answered, escaped for print.
+    pub failure: Option<String>,
 }
 
 /// What a reader's owner is told; called in order on a thread that holds no lock and drives nothing else.
@@ -275,6 +279,11 @@ impl Handle {
     /// Its figures, at most half a second old.
     pub fn stats(&self) -> Arc<Stats> {
         self.shared.shelf.stats()
+    }
+
+    /// How its trackers answer.
+    pub fn trackers(&self) -> Trackers {
+        self.shared.shelf.trackers()
     }
 
     /// Why its disk refused, if it did; fit for print.

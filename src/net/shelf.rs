@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::session::Trouble;
+use super::session::{Trackers, Trouble};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::store::Storage;
@@ -47,6 +47,7 @@ struct Inner {
     failure: Option<Failure>,
     gone: bool,
     stats: Arc<Stats>,
+    trackers: Trackers,
     playback: BTreeMap<ReaderId, PlaybackStats>,
     /// What a broadcast's decoder is given first.
     headers: Option<Bytes>,
@@ -96,6 +97,7 @@ impl Shelf {
             failure: None,
             gone: false,
             stats: Arc::default(),
+            trackers: Trackers::default(),
             playback: BTreeMap::new(),
             headers: None,
             moves: BTreeMap::new(),
@@ -185,6 +187,15 @@ impl Shelf {
     pub(super) fn fail(&self, failure: Failure) {
         self.lock().failure = Some(failure);
         self.changed.notify_all();
+    }
+
+    /// How the trackers answer now.
+    pub(super) fn set_trackers(&self, trackers: Trackers) {
+        self.lock().trackers = trackers;
+    }
+
+    pub(super) fn trackers(&self) -> Trackers {
+        self.lock().trackers.clone()
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -21,11 +21,11 @@ use super::conn::{self, Line, MaxFrame};
 use super::jobs::{self, Jobs};
 use super::listen::{Call, Listener};
 use super::opening;
-use super::session::{Notice, Options, ReaderNotice};
+use super::session::{Notice, Options, ReaderNotice, Trackers};
 use super::shelf::Shelf;
 use super::verifier::Verifier;
 use super::workers::Workers;
-use crate::discovery::announcer::{self, Figures};
+use crate::discovery::announcer::{self, Figures, Summary};
 use crate::metainfo::torrent::Metainfo;
 use crate::rate::ByteRate;
 use crate::store::disk::SAVE_EVERY;
@@ -458,6 +458,7 @@ impl Driver {
             private: self.metainfo.private,
         };
         let tiers = if self.options.trackers { self.metainfo.trackers.as_slice() } else { &[] };
+        self.tell_trackers(Summary::default());
         let client = Arc::new(AnnounceClient::new(self.options.bind_address));
         let runtime = tokio::runtime::Handle::current();
         let (announcing, news) = Announcing::start(&runtime, client, config, tiers, self.figures());
@@ -479,12 +480,13 @@ impl Driver {
     fn on_news(&mut self, news: News) {
         match news {
             News::Peers(addrs) => self.handle(Input::Found { source: Source::Tracker, addrs }),
-            News::Summary(summary) => self.tell(Notice::Trackers {
-                answered: summary.answered,
-                asked: summary.asked,
-                failure: summary.failure,
-            }),
+            News::Summary(summary) => self.tell_trackers(summary),
         }
+    }
+
+    fn tell_trackers(&self, Summary { asked, answered, failure }: Summary) {
+        let known = if self.options.trackers { self.metainfo.trackers.iter().flatten().count() } else { 0 };
+        self.shelf.set_trackers(Trackers { known, asked, answered, failure });
     }
 
     fn tell(&self, notice: Notice) {

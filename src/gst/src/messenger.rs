@@ -29,6 +29,8 @@ struct Messenger {
     handle: Handle,
     notices: Receiver<Notice>,
     stages: Stages,
+    /// Somebody was connected some time.
+    met: bool,
     waiting: Waiting,
     episode: Episode,
     served: u64,
@@ -42,6 +44,7 @@ pub(super) fn start(element: &super::SwarmSrc, board: Arc<Board>, handle: Handle
         board,
         handle,
         stages: Stages::default(),
+        met: false,
         waiting: Waiting::default(),
         episode: Episode::default(),
         served: 0,
@@ -73,6 +76,8 @@ impl Messenger {
         if news.failed {
             return self.waiting.failed();
         }
+        let stats = self.handle.stats();
+        self.met |= stats.peers > 0;
         let served = self.board.served();
         if std::mem::replace(&mut self.served, served) != served {
             return self.waiting.served();
@@ -80,8 +85,12 @@ impl Messenger {
         if self.board.waiting().is_none_or(|time| time < PATIENCE) {
             return Vec::new();
         }
-        let stats = self.handle.stats();
+        let metainfo = self.handle.metainfo();
+        self.stages.trackers = self.handle.trackers();
+        self.stages.named = !metainfo.trackers.is_empty();
+        self.stages.live = metainfo.live.is_some();
         (self.stages.tried, self.stages.connected) = (stats.dialled, stats.peers);
+        self.stages.met = self.met;
         self.waiting.look(self.board.now(), &self.stages)
     }
 
@@ -89,11 +98,7 @@ impl Messenger {
         loop {
             match self.notices.try_recv() {
                 Ok(Notice::Checking { done, total }) => self.stages.checked = Some((done, total)),
-                Ok(Notice::Trackers { answered, asked, failure }) => {
-                    self.stages.trackers = (answered, asked);
-                    self.stages.failure = failure;
-                }
-                // Peers are counted by the statistics, and readers get the disk's errors themselves.
+                // Peers are counted by the statistics, trackers elsewhere, and readers get the disk's errors themselves.
                 Ok(_) | Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }

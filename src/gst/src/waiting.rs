@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use gst::ProgressType;
 
+use crate::net::session::Trackers;
+
 /// A wait without any connected peer gives a warning after this long.
 pub(super) const LONELY: Duration = Duration::from_secs(20);
 
@@ -17,14 +19,18 @@ pub(super) const LONELY: Duration = Duration::from_secs(20);
 pub(super) struct Stages {
     /// Pieces on disk that were checked, of how many.
     pub checked: Option<(u32, u32)>,
-    /// Trackers that answered, of how many that were asked.
-    pub trackers: (usize, usize),
-    /// The last failure of a tracker, fit for print.
-    pub failure: Option<String>,
-    /// Peers that were tried.
+    /// How the trackers answer.
+    pub trackers: Trackers,
+    /// The torrent names trackers.
+    pub named: bool,
+    /// Peers that were tried since the torrent was opened.
     pub tried: u64,
     /// Peers that are connected now.
     pub connected: usize,
+    /// There was a peer some time.
+    pub met: bool,
+    /// It is a broadcast, which has a source.
+    pub live: bool,
 }
 
 /// Something to tell.
@@ -83,7 +89,7 @@ impl Waiting {
         if let Some((done, total)) = stages.checked {
             self.tell("check", format!("{done} of {total} pieces on disk checked"), words);
         }
-        if stages.trackers.1 > 0 {
+        if stages.trackers.asked > 0 {
             self.tell("trackers", stages.trackers_text(), words);
         }
         self.tell("peers", stages.peers_text(), words);
@@ -107,8 +113,8 @@ impl Waiting {
 
 impl Stages {
     fn trackers_text(&self) -> String {
-        let (answered, asked) = self.trackers;
-        let failure = self.failure.as_ref().map(|f| format!("; last failure: {f}")).unwrap_or_default();
+        let Trackers { answered, asked, failure, .. } = &self.trackers;
+        let failure = failure.as_ref().map(|f| format!("; last failure: {f}")).unwrap_or_default();
         format!("{answered} of {asked} trackers answered{failure}")
     }
 
@@ -118,12 +124,20 @@ impl Stages {
 
     /// The whole story for a warning.
     fn story(&self) -> String {
-        let trackers = match self.trackers {
-            (_, 0) => "no trackers asked".to_owned(),
+        let trackers = match (self.trackers.known, self.trackers.asked) {
+            _ if !self.named => "the torrent names no tracker".to_owned(),
+            (0, _) => "its trackers are not asked".to_owned(),
+            (_, 0) => "no tracker has been asked yet".to_owned(),
             _ => self.trackers_text(),
         };
+        let peers = match (self.met, self.tried) {
+            (true, _) => "all peers have left".to_owned(),
+            (false, 0) => "no peer is known".to_owned(),
+            (false, _) => self.peers_text(),
+        };
+        let source = if self.live { "; is the source of this broadcast still on air?" } else { "" };
         let seconds = LONELY.as_secs();
-        format!("No data and no peers for {seconds} seconds: {trackers}; {}", self.peers_text())
+        format!("No data and no peers for {seconds} seconds: {trackers}; {peers}{source}")
     }
 }
 
@@ -148,9 +162,9 @@ mod tests {
         let mut stages = Stages::default();
         assert_eq!(codes(&waiting.look(seconds(0), &stages)), [(ProgressType::Start, "peers")]);
         assert_eq!(waiting.look(seconds(1), &stages), []);
-        stages.trackers = (0, 2);
+        stages.trackers = Trackers { known: 2, asked: 2, ..Trackers::default() };
         assert_eq!(codes(&waiting.look(seconds(2), &stages)), [(ProgressType::Start, "trackers")]);
-        stages.trackers = (1, 2);
+        stages.trackers.answered = 1;
         stages.tried = 4;
         let words = waiting.look(seconds(3), &stages);
         assert_eq!(codes(&words), [(ProgressType::Continue, "trackers"), (ProgressType::Continue, "peers")]);
@@ -174,8 +188,8 @@ mod tests {
     #[test]
     fn twenty_seconds_without_peers_give_one_warning_a_wait() {
         let mut waiting = Waiting::default();
-        let alone =
-            Stages { trackers: (0, 1), failure: Some("refused".into()), tried: 3, ..Stages::default() };
+        let trackers = Trackers { known: 1, asked: 1, answered: 0, failure: Some("refused".into()) };
+        let alone = Stages { trackers, named: true, tried: 3, ..Stages::default() };
         let joined = Stages { connected: 1, ..alone.clone() };
         let warnings = |waiting: &mut Waiting, at, stages: &Stages| {
             waiting.look(seconds(at), stages).into_iter().filter(|w| matches!(w, Word::Warning(_))).count()
@@ -191,5 +205,26 @@ mod tests {
         waiting.served();
         assert_eq!(warnings(&mut waiting, 100, &alone), 0);
         assert_eq!(warnings(&mut waiting, 120, &alone), 1);
+    }
+
+    #[test]
+    fn the_story_says_no_less_than_is_known() {
+        let trackers = |known, asked| Trackers { known, asked, answered: asked, failure: None };
+        let story = |stages: Stages| stages.story().split_once(": ").unwrap().1.to_owned();
+        let named = Stages { named: true, ..Stages::default() };
+        for (stages, expected) in [
+            (Stages::default(), "the torrent names no tracker; no peer is known"),
+            (named.clone(), "its trackers are not asked; no peer is known"),
+            (
+                Stages { trackers: trackers(1, 0), ..named.clone() },
+                "no tracker has been asked yet; no peer is known",
+            ),
+            (
+                Stages { trackers: trackers(2, 1), met: true, live: true, ..named },
+                "1 of 1 trackers answered; all peers have left; is the source of this broadcast still on air?",
+            ),
+        ] {
+            assert_eq!(story(stages), expected);
+        }
     }
 }
