@@ -763,6 +763,20 @@ fn get_gives_up_when_it_may_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_folder_of_an_output_is_not_made() {
+    let dir = folder();
+    share(&dir, "film.ts", 100_000, &[]);
+    fs::write(dir.path().join("file"), "x").unwrap();
+    for (out, words) in [("no/where/film.ts", "no/where: make that folder"), ("file/film.ts", "no folder")] {
+        let said = fails(&dir, &[&["get", "home/film.ts.torrent", "-o", out][..], &HERE].concat(), 1);
+        assert!(said.contains(words) && said.contains("-o"), "{said}");
+        let said = fails(&dir, &["create", "home/film.ts", "-o", out], 1);
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(names(dir.path()), ["file", "home"].map(String::from).into());
+}
+
+#[test]
 fn a_player_that_quits_ends_get_with_success() {
     let dir = folder();
     share(&dir, "film.ts", 4_000_000, &[]);

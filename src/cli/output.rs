@@ -127,11 +127,20 @@ fn is_empty_file(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
 }
 
-/// Whether writing there would destroy something: says so before the work is done rather than after it.
+/// Whether a file may be written there, and would destroy nothing: says so before the work is done rather than after it.
 ///
 /// # Errors
-/// When something with content is there and `force` is not given.
+/// When its folder is not there, or something with content is there and `force` is not given.
 pub(super) fn check_free(path: &Path, force: bool) -> anyhow::Result<()> {
+    let folder = folder_of(path);
+    let shown = folder.display();
+    anyhow::ensure!(
+        folder
+            .metadata()
+            .with_context(|| format!("{shown}: make that folder, or choose another place with -o"))?
+            .is_dir(),
+        "{shown} is no folder: choose another place with -o"
+    );
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_dir() => {
             anyhow::bail!("{} is a folder: name a file with -o", path.display())
@@ -145,10 +154,13 @@ fn exists(path: &Path) -> anyhow::Error {
     anyhow::anyhow!("{} exists: move it away, choose another name with -o, or add --force", path.display())
 }
 
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
 /// Makes the new name survive a crash, where the file system can.
 fn sync_folder(path: &Path) {
-    let folder =
-        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let folder = folder_of(path);
     // The content is safe already; a lost name is found again by running the command again.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }

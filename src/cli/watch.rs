@@ -92,13 +92,12 @@ impl Watch<'_> {
             }
             Some(path) if path == Path::new("-") => sink::stdout(),
             Some(path) => {
+                if !sink::is_stream(path) {
+                    output::check_free(path, self.args.force)?;
+                }
                 let mut file = File::options();
-                file.write(true)
-                    .create(true)
-                    .truncate(true)
-                    .create_new(!self.args.force && !sink::is_stream(path));
-                file.open(path)
-                    .with_context(|| format!("cannot write {} (--force writes over it)", path.display()))
+                file.write(true).create(true).truncate(true);
+                file.open(path).with_context(|| format!("cannot write {}", path.display()))
             }
         }
     }
