@@ -215,6 +215,8 @@ fn what_cannot_be_understood_is_told_from_what_fails() {
     ] {
         let said = fails(&dir, args, 1);
         assert!(said.contains(word), "{args:?}: {said}");
+        let junk = word != "junk.torrent" || said.contains("first bytes: 'not bencode'");
+        assert!(junk, "{args:?}: {said}");
     }
 }
 

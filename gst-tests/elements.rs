@@ -183,8 +183,10 @@ fn what_is_no_torrent_is_of_the_wrong_type() {
     let file = Fixture::new("x.torrent", b"not a torrent");
     for (error, text) in [error_of(&swarmsrc(file.path())), demux_error(b"not a torrent")] {
         assert!(error.matches(gst::StreamError::WrongType), "{error}");
-        assert!(text.contains("not a torrent"), "{text}");
+        assert!(text.contains("not a torrent: it does not begin as one does"), "{text}");
     }
+    let (_, text) = error_of(&swarmsrc(file.path()));
+    assert!(text.contains("x.torrent: ") && text.contains("first bytes: 'not a torrent'"), "{text}");
 }
 
 #[test]

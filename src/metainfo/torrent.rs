@@ -28,6 +28,8 @@ pub const MAX_TEXT: usize = 4096;
 pub const MAX_SPEED: u64 = 1 << 32;
 /// Bytes of a SHA-1.
 const HASH: usize = 20;
+/// So much of what is no torrent is shown.
+const FIRST_BYTES: usize = 16;
 
 /// A parsed metainfo file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +77,14 @@ pub enum MetainfoError {
     /// More than [`MAX_METAINFO`].
     #[error("{0} bytes are more than a torrent may have ({MAX_METAINFO})")]
     TooLong(usize),
-    /// Not bencode, or beyond a limit.
-    #[error("not a torrent: {0}")]
+    /// Something else, by its first bytes.
+    #[error("not a torrent: it does not begin as one does (the file's first bytes: '{0}')")]
+    Other(String),
+    /// Nothing.
+    #[error("not a torrent: the file is empty")]
+    Nothing,
+    /// It begins like bencode and is none, or is beyond a limit.
+    #[error("not a torrent, or a damaged one: {0}")]
     Bencode(#[from] BencodeError),
     /// Bencode, but no dictionary with an `info` dictionary.
     #[error("not a torrent: no `info` dictionary")]
@@ -131,6 +139,15 @@ impl Metainfo {
     pub fn parse(input: &[u8]) -> Result<Self, MetainfoError> {
         if input.len() > MAX_METAINFO {
             return Err(MetainfoError::TooLong(input.len()));
+        }
+        match input.first() {
+            None => return Err(MetainfoError::Nothing),
+            // A dictionary.
+            Some(b'd') => {}
+            Some(_) => {
+                let first = &input[..input.len().min(FIRST_BYTES)];
+                return Err(MetainfoError::Other(first.escape_ascii().to_string()));
+            }
         }
         let file = Bytes::copy_from_slice(input);
         let (root, _) = bencode::parse_prefix(&file, Limits { length: MAX_METAINFO, ..Limits::DEFAULT })?;
@@ -376,7 +393,12 @@ mod tests {
         let what = "a list of at most 256 names as `path`";
         assert_eq!(error("files", Some(l(&[good.clone(), deep]))), MetainfoError::File { index: 1, what });
         assert_eq!(error("files", Some(l(&vec![good; MAX_FILES + 1]))), MetainfoError::TooManyFiles);
-        assert_eq!(Metainfo::parse(b"4:info"), Err(MetainfoError::NoInfo));
+        assert_eq!(Metainfo::parse(b""), Err(MetainfoError::Nothing));
+        for (other, first) in
+            [(&b"4:info"[..], "4:info"), (b"\0\0\0\x20ftypisom....", "\\x00\\x00\\x00 ftypisom....")]
+        {
+            assert_eq!(Metainfo::parse(other), Err(MetainfoError::Other(first.to_owned())));
+        }
         assert_eq!(Metainfo::parse(b"d4:info1:ae"), Err(MetainfoError::NoInfo));
         let long = vec![b'd'; MAX_METAINFO + 1];
         assert_eq!(Metainfo::parse(&long), Err(MetainfoError::TooLong(long.len())));

@@ -64,8 +64,13 @@ pub(crate) enum LoadError {
         source: io::Error,
     },
     /// Not a torrent, or one of a kind that we know nothing to do with.
-    #[error("{0}{hint}", hint = hint(.0))]
-    Metainfo(#[from] MetainfoError),
+    #[error("{path}{error}{hint}", path = .path.as_ref().map(|path| format!("{path}: ")).unwrap_or_default(), hint = hint(.error))]
+    Metainfo {
+        /// The file, where it is one.
+        path: Option<String>,
+        /// What is wrong.
+        error: MetainfoError,
+    },
     /// A broadcast that we cannot take part in.
     #[error(transparent)]
     Unplayable(#[from] Unplayable),
@@ -84,7 +89,7 @@ pub(crate) enum LoadError {
 
 const fn hint(error: &MetainfoError) -> &'static str {
     match error {
-        MetainfoError::TooLong(_) | MetainfoError::Bencode(_) => " (name the .torrent file, not the film)",
+        MetainfoError::TooLong(_) | MetainfoError::Other(_) => " (name the .torrent file, not the film)",
         _ => "",
     }
 }
@@ -103,7 +108,7 @@ impl LoadError {
                 }
                 _ => gst::error_msg!(gst::ResourceError::OpenRead, ("{text}")),
             },
-            Self::Metainfo(_) | Self::Unplayable(_) => {
+            Self::Metainfo { .. } | Self::Unplayable(_) => {
                 gst::error_msg!(gst::StreamError::WrongType, ("{text}"))
             }
             Self::NoFile { .. } | Self::Padding => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
@@ -121,8 +126,14 @@ impl Loaded {
 /// Reads what the settings point at. Touches the local disk only.
 pub(crate) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     let metainfo = match (&settings.metainfo, settings.target()) {
-        (Some(bytes), _) => Metainfo::parse(bytes)?,
-        (None, Some(Ok(target))) => Metainfo::parse(&read(&target.path)?)?,
+        (Some(bytes), _) => {
+            Metainfo::parse(bytes).map_err(|error| LoadError::Metainfo { path: None, error })?
+        }
+        (None, Some(Ok(target))) => {
+            let path = || Some(escape(&target.path.to_string_lossy()));
+            let bytes = read(&target.path)?;
+            Metainfo::parse(&bytes).map_err(|error| LoadError::Metainfo { path: path(), error })?
+        }
         (None, Some(Err(error))) => return Err(LoadError::Location(error.clone())),
         (None, None) => return Err(LoadError::NoLocation),
     };
