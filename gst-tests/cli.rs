@@ -760,8 +760,28 @@ fn get_gives_up_when_it_may_and_leaves_nothing_behind() {
     share(&dir, "film.ts", 100_000, &[]);
     let args = ["get", "home/film.ts.torrent", "-o", "film.ts", "--give-up", "1s"];
     let said = fails(&dir, &[&args[..], &HERE].concat(), 3);
-    assert!(said.contains("stopped"), "{said}");
+    for words in ["gave up", "for 1s", "no peer known", "the torrent names no tracker"] {
+        assert!(said.contains(words), "`{words}` is missing in\n{said}");
+    }
     assert_eq!(names(dir.path()), ["home"].map(String::from).into());
+}
+
+#[test]
+fn a_stream_that_cannot_be_kept_says_what_to_do() {
+    let dir = folder();
+    share(&dir, "film.ts", 100_000, &[]);
+    fs::write(dir.path().join("file"), "x").unwrap();
+    let get = [&["get", "home/film.ts.torrent", "-o", "-"][..], &HERE].concat();
+    let output = command(&dir, &get).env("XDG_CACHE_HOME", dir.path().join("file/cache")).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && said.contains("file/cache") && said.contains("--dir"),
+        "{said}"
+    );
+    let (first, _) = seed(&dir, &["home/film.ts.torrent"]);
+    let said = fails(&dir, &[&get[..], &["--dir", "home"]].concat(), 1);
+    assert!(said.contains("in use by process") && said.contains("end that one"), "{said}");
+    assert_eq!(first.interrupt(), Some(0));
 }
 
 #[test]

@@ -165,8 +165,9 @@ fn a_missing_torrent_is_not_found() {
     let (error, text) = error_of(&swarmsrc("/nowhere/x.torrent"));
     assert!(error.matches(gst::ResourceError::NotFound), "{error}");
     assert!(text.contains("/nowhere/x.torrent"), "{text}");
-    let (error, _) = error_of(&gst::ElementFactory::make("swarmsrc").build().unwrap());
+    let (error, text) = error_of(&gst::ElementFactory::make("swarmsrc").build().unwrap());
     assert!(error.matches(gst::ResourceError::NotFound), "{error}");
+    assert!(text.contains("no location set") && text.contains("swarmsrc location="), "{text}");
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn settings_that_make_no_sense_are_named_at_the_start() {
     let (error, text) = error_of(&source);
     assert!(error.matches(gst::ResourceError::NotFound) && text.contains("no file 3"), "{text}");
     let (error, text) = error_of(&swarmsrc("http://127.0.0.1/x.torrent"));
-    assert!(error.matches(gst::ResourceError::NotFound) && text.contains("http"), "{text}");
+    assert!(error.matches(gst::ResourceError::NotFound) && text.contains("souphttpsrc"), "{text}");
 }
 
 #[test]

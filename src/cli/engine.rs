@@ -198,16 +198,7 @@ impl Engine {
 
     /// The disk's failure, if it failed, and what to do: fit for print.
     pub(super) fn failure(&self) -> Option<String> {
-        let (message, trouble) = self.failure.as_ref()?;
-        Some(match trouble {
-            Trouble::InUse => format!("{message}; end that one, or give another folder with --dir"),
-            Trouble::Full => {
-                format!("{message}; what is there is kept: make room and run the same command again")
-            }
-            Trouble::Other => {
-                format!("{message}; what is there is kept: mend that and run the same command again")
-            }
-        })
+        self.failure.as_ref().map(|(message, trouble)| advice(message, *trouble))
     }
 
     /// Why its data cannot be opened, if so.
@@ -237,6 +228,20 @@ impl Engine {
             _ => format!("{answered} of {asked} trackers answered"),
         };
         format!("{peers}; {trackers}")
+    }
+}
+
+/// What the disk said, and what to do about it.
+pub(super) fn advice(message: &str, trouble: Trouble) -> String {
+    match trouble {
+        Trouble::InUse => format!("{message}; end that one, or give another folder with --dir"),
+        Trouble::Full => {
+            format!("{message}; what is there is kept: make room and run the same command again")
+        }
+        Trouble::Other => format!(
+            "{message}; what is there is kept: mend that and run the same command again, or give another folder \
+             with --dir"
+        ),
     }
 }
 

@@ -132,6 +132,7 @@ async fn fetch(
     let (file, name) = (wanted.file, wanted.name.clone());
     let mut run = Run::new(&args, wanted, &goal, engine)?;
     let ended = run.until_there(&interrupt).await;
+    let lacked = run.engine.waiting_for(&run.engine.handle.stats());
     let seeded = match ended {
         Ok(Ended::Complete) if args.seed => run.seed_on(&goal, args.force, &interrupt).await,
         _ => Ok(()),
@@ -156,9 +157,19 @@ async fn fetch(
         }
         Ended::Closed => Ok(Exit::Done),
         early => {
+            let why = match args.give_up.filter(|_| early == Ended::GaveUp) {
+                Some(time) => {
+                    format!(
+                        "gave up, for nothing has come for {} ({lacked})",
+                        humantime::format_duration(time)
+                    )
+                }
+                None if have == 0 => "stopped before anything came".to_owned(),
+                None => "stopped".to_owned(),
+            };
             say(&match have {
-                0 => format!("{name}: stopped before anything came"),
-                _ => format!("{name}: stopped at {done}; the same command again goes on from there"),
+                0 => format!("{name}: {why}"),
+                _ => format!("{name}: {why} at {done}; the same command again goes on from there"),
             });
             Ok(if early == Ended::GaveUp { Exit::Partial } else { Exit::Interrupted })
         }

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::net::session::{ReadError, Reader, Trouble};
+use super::engine::advice;
+use crate::net::session::{ReadError, Reader};
 
 /// Most bytes of one read; the engine gives what it has.
 const READ_MOST: usize = 4 << 20;
@@ -88,10 +89,7 @@ fn pump<W: Write>(
             Err(ReadError::End) => return Ok(End::Complete),
             Err(ReadError::Flushing) => return Ok(End::Stopped),
             Err(ReadError::Gone) => bail!("the engine ended before the file did"),
-            Err(ReadError::Storage { message, trouble: Trouble::Full }) => {
-                bail!("{message}: make room and run the same command again; what is there is kept")
-            }
-            Err(ReadError::Storage { message, .. }) => return Err(anyhow!(message)),
+            Err(ReadError::Storage { message, trouble }) => bail!("{}", advice(&message, trouble)),
         };
         offset += blocks.iter().map(|block| block.len() as u64).sum::<u64>();
         let Some(out) = out.as_mut() else { continue };
@@ -122,6 +120,7 @@ fn write_all<W: Write>(out: &mut W, blocks: &[Bytes]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::session::Trouble;
     use proptest::prelude::*;
 
     /// Takes a few bytes a call, as a pipe that is nearly full does.

@@ -47,7 +47,7 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
     /// Some other scheme.
-    #[error("\"{0}:\" is not supported, only paths, file:///path and swarm:///path are")]
+    #[error("\"{0}:\" is not supported, only paths, file:///path and swarm:///path are{hint}", hint = hint(.0))]
     Scheme(String),
     /// `swarm://name/…`.
     #[error("\"{0}\" stands where no host can be; write swarm:/// and the absolute path")]
@@ -64,6 +64,17 @@ pub enum UriError {
     /// More than [`MAX_PEERS`].
     #[error("{0} peers are more than {MAX_PEERS}")]
     Peers(usize),
+}
+
+/// What can be done with it instead.
+fn hint(scheme: &str) -> &'static str {
+    match scheme {
+        "http" | "https" => {
+            "; give that URI to playbin (gst-play-1.0 URI), or use souphttpsrc location=URI ! swarmdemux"
+        }
+        "magnet" => "; give the .torrent file",
+        _ => "",
+    }
 }
 
 impl UriError {

@@ -54,7 +54,9 @@ pub(super) struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SettingsError {
     /// `location` is not set.
-    #[error("no location set")]
+    #[error(
+        "no location set: it is the path of the file to be made for viewers, as in swarmsink location=cam.ts.tstream"
+    )]
     NoLocation,
     /// `location` is not a `.tstream`.
     #[error("location \"{0}\" has to be the path of a file NAME{ENDING}")]

@@ -50,7 +50,7 @@ impl Loaded {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// Neither `location` nor `metainfo` is set.
-    #[error("no location set")]
+    #[error("no location set: it is the path of a torrent, as in swarmsrc location=film.mp4.torrent")]
     NoLocation,
     /// `location` cannot be understood.
     #[error("{0}")]
@@ -99,8 +99,9 @@ impl LoadError {
     pub(crate) fn message(&self) -> gst::ErrorMessage {
         let text = self.to_string();
         match self {
-            Self::NoLocation => gst::error_msg!(gst::ResourceError::NotFound, ("No location set")),
-            Self::Location(_) => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
+            Self::NoLocation | Self::Location(_) => {
+                gst::error_msg!(gst::ResourceError::NotFound, ("{text}"))
+            }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => gst::error_msg!(gst::ResourceError::NotFound, ("{text}")),
                 io::ErrorKind::PermissionDenied => {
