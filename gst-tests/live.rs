@@ -314,6 +314,34 @@ fn what_will_not_do_is_told_before_the_source_is_read() {
 }
 
 #[test]
+fn what_is_no_media_goes_on_air_with_a_warning() {
+    let scratch = scratch("opaque");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 28));
+    // Too much of it for a ring is told with what to do, and leaves nothing behind.
+    let said = refuses(&Plan { rate: 1 << 42, ..plan.clone() }, &[]);
+    for words in ["pieces are more than", "4194304.0 MiB/s", "piece-length", "duration", "bitrate"] {
+        assert!(said.contains(words), "`{words}` is missing in\n{said}");
+    }
+    assert!(fs::read_dir(&plan.folder).expect("it can be listed").next().is_none());
+
+    let mut source = plan.start();
+    let noise = Arc::new((0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect());
+    let feed = Feed::bytes(source.process.stdin(), noise, 500_000);
+    source.process.until_printed("is not recognised as MPEG-TS", PATIENCE);
+    source.until("pieces", |f| f["piece"].as_u64() >= Some(6));
+    feed.stop();
+    source.until_over();
+    assert_eq!(source.process.log().matches("is not recognised").count(), 1);
+
+    let mut media = plan.start();
+    let feed = media.feed(0, plan.rate);
+    media.until("pieces", |f| f["piece"].as_u64() > Some(20));
+    drop(feed);
+    media.until_over();
+    assert!(!media.process.log().contains("is not recognised"), "{}", media.process.story());
+}
+
+#[test]
 fn a_broadcast_on_air_is_not_disturbed_by_another_of_its_name() {
     let scratch = scratch("twice");
     let plan = Plan::new(scratch.path(), address(SOURCES, 3));

@@ -323,6 +323,16 @@ fn a_stream_that_is_over_at_once_is_broadcast_too() {
 }
 
 #[test]
+fn a_stream_of_no_known_kind_is_broadcast_with_a_warning() {
+    let place = Place::new("sink-opaque");
+    let pipeline = Pipeline::start(&format!("{FLOOD} num-buffers=9 ! {}", place.sink("bitrate=100000")));
+    let message = pipeline.message(gst::MessageType::Warning);
+    let gst::MessageView::Warning(warning) = message.view() else { unreachable!("filtered") };
+    assert_error(&warning.error(), gst::StreamError::TypeNotFound, "not recognised as MPEG-TS");
+    pipeline.message(gst::MessageType::Eos);
+}
+
+#[test]
 fn settings_that_make_no_broadcast_are_named() {
     let place = Place::new("sink-settings");
     let settings = gst::ResourceError::Settings;

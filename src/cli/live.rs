@@ -18,13 +18,13 @@ use super::engine::{PATIENCE, block_on, let_them_finish};
 use super::exit::{AFTER_HELP, Exit};
 use super::input::Input;
 use super::output;
-use super::progress::{Status, harmless, say};
+use super::progress::{Status, harmless, say, warn};
 use super::signals::{Asked, Interrupt};
 use super::values;
 use crate::metainfo::playtime;
 use crate::net::aux_seeds::AuxSeeds;
 use crate::net::berth::Berth;
-use crate::net::broadcast::{BroadcastStats, Broadcaster};
+use crate::net::broadcast::{BroadcastStats, Broadcaster, OPAQUE};
 use crate::net::station::{Plan, Station, own_address};
 use crate::rate::ByteRate;
 use crate::swarm::event::Stats;
@@ -219,9 +219,10 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
     let figures = broadcaster.figures();
     let broadcaster = Arc::new(broadcaster);
     let mut fed = begun.feed(Arc::clone(&broadcaster), args.source.clone(), args.on_eof)?;
-    let mut status = Status::new();
+    let (mut status, mut warned) = (Status::new(), false);
     let ended = loop {
         let (made, stats) = (figures.stats(), handle.stats());
+        warn_once(&mut warned, &made);
         let line = words(&made, &stats);
         status.show(std::slice::from_ref(&line), &line);
         if args.json {
@@ -248,10 +249,17 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
         End::Process => broadcaster.pause(),
     });
     made.await.context("the broadcast's end panicked")?;
+    warn_once(&mut warned, &figures.stats());
     let_them_finish(&handle, interrupt).await;
     tracker.stop().await;
     handle.shut_down(PATIENCE).await;
     ended.map(|_| Exit::Done)
+}
+
+fn warn_once(warned: &mut bool, made: &BroadcastStats) {
+    if made.opaque && !std::mem::replace(warned, true) {
+        warn(OPAQUE);
+    }
 }
 
 /// What is over.

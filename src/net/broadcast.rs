@@ -18,7 +18,7 @@ use super::task::Control;
 use crate::metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::metainfo::signer::Signer;
 use crate::rate::{ByteRate, RateMeter};
-use crate::stream::cutter::{Cut, Cutter};
+use crate::stream::cutter::{Container, Cut, Cutter};
 use crate::stream::live_headers::VerifiedHeaders;
 use crate::stream::live_piece::{CaptureTime, Draft, Flags, payload_area, seal};
 use crate::swarm::Input;
@@ -30,6 +30,8 @@ const MAX_WAITING: usize = 32 * 1024 * 1024;
 const RATE_WINDOW: Duration = Duration::from_secs(3);
 /// With nothing to do, this often.
 const IDLE: Duration = Duration::from_millis(500);
+/// A stream that can be recognised has been after so many bytes.
+const RECOGNISED: u64 = 16 * 1024;
 /// Bytes may have come so long before there was a broadcast to take them.
 const BEFORE: Duration = Duration::from_secs(60);
 
@@ -55,6 +57,7 @@ struct Tally {
     lost: AtomicU64,
     waiting: AtomicUsize,
     failed: AtomicBool,
+    opaque: AtomicBool,
     /// What waits is not made any more.
     hurry: AtomicBool,
 }
@@ -70,6 +73,7 @@ impl Tally {
             lost: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
+            opaque: AtomicBool::new(false),
             hurry: AtomicBool::new(false),
         }
     }
@@ -96,7 +100,13 @@ pub struct BroadcastStats {
     pub rate: ByteRate,
     /// No piece can be made any more: the reason was logged.
     pub failed: bool,
+    /// The stream is none of those that viewers can be helped to begin in the middle of.
+    pub opaque: bool,
 }
+
+/// What to tell whoever makes a stream that is [`opaque`](BroadcastStats::opaque).
+pub const OPAQUE: &str = "the stream is not recognised as MPEG-TS, Matroska, WebM or Ogg: it is passed on as it is, but \
+                          viewers who come later may not be able to begin in the middle of it";
 
 /// A view of what a broadcast does.
 #[derive(Clone, Debug)]
@@ -114,6 +124,7 @@ impl Figures {
             lost: read(&self.0.lost),
             rate: self.0.rate.lock().unwrap_or_else(PoisonError::into_inner).rate(now),
             failed: self.0.failed.load(Ordering::Relaxed),
+            opaque: self.0.opaque.load(Ordering::Relaxed),
         }
     }
 }
@@ -238,6 +249,8 @@ struct Maker {
     /// Change counter of the headers that were signed last.
     headers: u32,
     first: bool,
+    /// What it is has been found out, or not.
+    looked: bool,
     /// Nothing more comes; the last piece says so, unless whoever fed us went away without a word.
     ended: bool,
     /// ... or it is to go on in another process.
@@ -279,6 +292,7 @@ impl Maker {
             reached: Instant::ZERO,
             headers: 0,
             first,
+            looked: false,
             ended: false,
             paused: false,
         }
@@ -344,6 +358,7 @@ impl Maker {
                     self.tally.lost.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 } else {
                     self.cutter.push(self.reached, bytes);
+                    self.look();
                 }
             }
             Feed::Headers(headers) => {
@@ -361,6 +376,15 @@ impl Maker {
                 self.cutter.gap();
                 (self.ended, self.paused) = (true, true);
             }
+        }
+    }
+
+    /// Says once whether the stream is one that makes no sense here.
+    fn look(&mut self) {
+        if !self.looked && self.tally.bytes.load(Ordering::Relaxed) >= RECOGNISED {
+            self.looked = true;
+            let opaque = self.cutter.container() == Container::Unknown;
+            self.tally.opaque.store(opaque, Ordering::Relaxed);
         }
     }
 

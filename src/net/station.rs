@@ -26,11 +26,13 @@ use super::session::{self, Handle, OpenError, Options, Place};
 use super::tracker::Tracker;
 use crate::discovery::tracker::{Config, Policy};
 use crate::metainfo::create::CreateError;
+use crate::metainfo::geometry::GeometryError;
 use crate::metainfo::keys::{KeyError, RANDOM, SigningKey};
 use crate::metainfo::signer::Signer;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo, MetainfoError};
-use crate::metainfo::tstream::{self, Auth, Draft};
+use crate::metainfo::tstream::{self, Auth, Draft, LiveError};
+use crate::rate::ByteRate;
 use crate::swarm::serving::Serving;
 
 /// Longest key file that is read.
@@ -163,8 +165,13 @@ pub enum StationError {
     #[error("{0}")]
     AuxSeed(#[from] NoAddress),
     /// What is to be written makes no broadcast.
-    #[error("the broadcast cannot be made: {0}")]
-    Draft(#[from] CreateError),
+    #[error("the broadcast cannot be made: {source}{advice}")]
+    Draft {
+        /// What is wrong.
+        source: CreateError,
+        /// What to do about it, where that can be told.
+        advice: String,
+    },
     /// The counter is broken.
     #[error("{0}")]
     Sequence(#[from] SequenceError),
@@ -235,6 +242,25 @@ impl Plan {
             },
             recheck: false,
         }
+    }
+
+    /// The properties of swarmsink and the options of `swarm live` have the same names.
+    fn refused(&self, source: CreateError) -> StationError {
+        let pieces = matches!(
+            source,
+            CreateError::Geometry(GeometryError::Pieces(_)) | CreateError::Live(LiveError::Pieces(_))
+        );
+        let advice = match pieces {
+            true => format!(
+                ", for {:?} of a stream of {} in pieces of {} bytes; set another piece-length or duration, or the \
+                 bitrate if it is not that",
+                self.duration,
+                ByteRate(self.bitrate),
+                self.piece_length
+            ),
+            false => String::new(),
+        };
+        StationError::Draft { source, advice }
     }
 
     fn draft(&self, key: &SigningKey, port: u16) -> Draft {
@@ -319,7 +345,7 @@ impl Files {
     fn make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer, bool), StationError> {
         let old = if plan.anew { None } else { self.key()? };
         let key = old.clone().map_or_else(draw_key, Ok)?;
-        let bytes = tstream::encode(&plan.draft(&key, port))?;
+        let bytes = tstream::encode(&plan.draft(&key, port)).map_err(|error| plan.refused(error))?;
         if plan.anew {
             self.put_aside()?;
         }

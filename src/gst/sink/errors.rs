@@ -34,7 +34,7 @@ fn kind(error: &StationError) -> gst::ResourceError {
             gst::ResourceError::Busy
         }
         StationError::OnAir { .. } | StationError::Open(OpenError::Watched) => gst::ResourceError::Busy,
-        StationError::Name(_) | StationError::Draft(_) | StationError::Open(OpenError::Listen { .. }) => {
+        StationError::Name(_) | StationError::Draft { .. } | StationError::Open(OpenError::Listen { .. }) => {
             gst::ResourceError::Settings
         }
         StationError::AuxSeed(_) => gst::ResourceError::NotFound,

@@ -38,6 +38,9 @@ impl SwarmSink {
 
     /// Whether it can go on; if not, that is told.
     fn check(&self, run: &Run) -> Result<(), gst::FlowError> {
+        if let Some(text) = run.warning() {
+            gst::element_imp_warning!(self, gst::StreamError::TypeNotFound, ("{text}"));
+        }
         let Some(trouble) = run.trouble() else { return Ok(()) };
         self.post_error_message(trouble);
         Err(gst::FlowError::Error)

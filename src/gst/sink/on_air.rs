@@ -13,7 +13,7 @@ use super::farewell::{Farewell, LOOK_EVERY};
 use super::input::Item;
 use super::{CAT, errors};
 use crate::net::berth::Berth;
-use crate::net::broadcast::{BroadcastStats, Broadcaster, Figures};
+use crate::net::broadcast::{BroadcastStats, Broadcaster, Figures, OPAQUE};
 use crate::net::runtime;
 use crate::net::session::{Handle, Notice, OpenError};
 use crate::net::station::{Plan, Station, StationError};
@@ -34,6 +34,7 @@ pub(super) struct OnAir {
     notices: Mutex<Receiver<Notice>>,
     claim: Arc<Claim>,
     ended: AtomicBool,
+    warned: AtomicBool,
 }
 
 impl OnAir {
@@ -50,6 +51,7 @@ impl OnAir {
             _tracker: tracker,
             claim,
             ended: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
         })
     }
 
@@ -121,6 +123,12 @@ impl OnAir {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
             }
         }
+    }
+
+    /// What is not as it should be, although it goes on; told once.
+    pub(super) fn warning(&self) -> Option<&'static str> {
+        let due = self.figures.stats().opaque && !self.warned.swap(true, Ordering::Relaxed);
+        due.then_some(OPAQUE)
     }
 
     /// Another limit, bytes/s.

@@ -175,6 +175,14 @@ impl Run {
         Some(trouble)
     }
 
+    /// What is not as it should be, although it goes on; told once.
+    pub(super) fn warning(&self) -> Option<&'static str> {
+        match &self.state().stage {
+            Stage::OnAir(on_air) => on_air.warning(),
+            _ => None,
+        }
+    }
+
     /// The stream is over: waits until viewers have its last pieces.
     pub(super) fn end(&self, linger: Duration) {
         let Some(on_air) = self.on_air_at_last() else { return };
