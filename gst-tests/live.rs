@@ -123,6 +123,8 @@ fn ctrl_c_ends_the_broadcast_for_its_viewers() {
     source.until_over();
     assert!(source.process.log().contains("the broadcast is over"), "{}", source.process.story());
     viewer.until_over();
+    let told = format!("cam.ts: {} bytes, 0 dropped pieces", viewer.length());
+    assert!(viewer.process.log().contains(&told), "`{told}` is missing in\n{}", viewer.process.story());
     drop(feed);
 }
 

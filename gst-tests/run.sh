@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing and runs all tests: about ten minutes on two cores from an empty target/.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=pipelines/need.sh
-source pipelines/need.sh
+source "$here/pipelines/need.sh"
+cd "$here"
 
 need_packages "${play_packages[@]}" python3-libtorrent transmission-cli transmission-daemon aria2 \
   totem xvfb dbus imagemagick iproute2 util-linux

@@ -2,6 +2,14 @@
 # need.sh, to be sourced: brings a Debian machine to where this project builds and runs. Everything that is
 # there already is left alone.
 
+# Asked for help, a script shows the comment at its top, and does nothing.
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+
 # The oldest Rust that the project builds with (rust-version in Cargo.toml).
 oldest_rust=1.92
 # What is installed beside an older one. No toolchain that is there already is ever changed.
@@ -92,7 +100,7 @@ install_rust() {
 build_swarm() {
   need_packages "${play_packages[@]}"
   need_rust
-  say "building the plugin and the command (release)"
+  say "building the plugin and the command (release): the first time it takes some minutes"
   (cd "$here" && cargo build --quiet --locked --release)
   local target=${CARGO_TARGET_DIR:-$here/target}/release
   # A registry of our own: that of this machine's other programs stays as it is.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +44,11 @@ impl Watch<'_> {
         let mut engine = engine::open(metainfo, self.net.options(place, false))?;
         let reader = watched(&engine.handle, self.buffer);
         let pump = Arc::clone(&reader);
-        let read = move |_| {
+        let written = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&written);
+        // Whoever asks for more has written all before.
+        let read = move |before| {
+            counter.store(before, Ordering::Relaxed);
             let piece = pump.next()?;
             Ok(piece.headers.into_iter().chain(piece.payload).collect())
         };
@@ -77,7 +81,8 @@ impl Watch<'_> {
             engine::let_them_finish(&engine.handle, interrupt).await;
         }
         engine.handle.clone().shut_down(PATIENCE).await;
-        say(&format!("{name}: {} bytes, {} dropped pieces", last.downloaded, last.dropped));
+        let written = written.load(Ordering::Relaxed);
+        say(&format!("{name}: {written} bytes, {} dropped pieces", last.dropped));
         Ok(match end {
             End::Complete | End::Closed => Exit::Done,
             End::Stopped => Exit::Interrupted,
