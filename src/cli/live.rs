@@ -233,11 +233,13 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
         }
         ensure!(!made.failed, "no more pieces can be made (see above)");
         tokio::select! {
+            // A service manager ends whoever feeds us, too: that is not the end of the broadcast.
+            biased;
+            asked = interrupt.asked() => break Ok(asked.into()),
             ended = &mut fed => {
                 let ended = ended.context("the thread that reads the source panicked")?;
                 break ended.map(|()| End::Broadcast);
             }
-            asked = interrupt.asked() => break Ok(asked.into()),
             () = tokio::time::sleep(TICK) => {}
         }
     };
