@@ -122,8 +122,17 @@ impl Running {
     }
 
     /// Sends what Ctrl-C sends and waits for the end.
-    fn interrupt(mut self) -> Option<i32> {
-        let sent = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+    fn interrupt(self) -> Option<i32> {
+        self.signal("-INT")
+    }
+
+    /// Sends what a service manager sends and waits for the end.
+    fn terminate(self) -> Option<i32> {
+        self.signal("-TERM")
+    }
+
+    fn signal(mut self, signal: &str) -> Option<i32> {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill starts").success());
         self.child.wait().expect("it ends").code()
     }
@@ -863,7 +872,7 @@ fn a_seed_says_at_once_that_another_process_has_the_torrent() {
     let line = second.wait_for(|line| line["torrents"].as_array().is_some_and(|all| all.len() == 1));
     assert_eq!(line["torrents"][0]["name"], "other.ts");
     assert_eq!(second.interrupt(), Some(3));
-    assert_eq!(first.interrupt(), Some(0));
+    assert_eq!(first.terminate(), Some(0), "what ends a service is an orderly end, too");
 }
 
 #[test]

@@ -252,9 +252,9 @@ impl Plan {
         );
         let advice = match pieces {
             true => format!(
-                ", for {:?} of a stream of {} in pieces of {} bytes; set another piece-length or duration, or the \
+                ", for {} of a stream of {} in pieces of {} bytes; set another piece-length or duration, or the \
                  bitrate if it is not that",
-                self.duration,
+                humantime::format_duration(self.duration),
                 ByteRate(self.bitrate),
                 self.piece_length
             ),
