@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::Direction;
 use super::event::PeerStats;
 use super::invite::Part;
-use super::live::PeerLive;
+use super::live_peers::PeerLive;
 use super::pipeline::Pipeline;
 use super::uplink::Lane;
 use crate::metainfo::bitfield::Bitfield;
