@@ -105,7 +105,7 @@ class Seat:
 class Soak:
     def __init__(self, stage, arguments, seed):
         self.stage, self.seed, self.seconds = stage, seed, arguments.minutes * 60
-        self.source = Source(stage, arguments.rate, WINDOW, 3 * arguments.rate, more=["-v"])
+        self.source = Source(stage, arguments.rate, arguments.ring // 4, 3 * arguments.rate, more=["-v"])
         names = "joins kills stops stuck died dropped stalls late rehooked wrong uncounted backward cut panics"
         self.count = dict.fromkeys(names.split(), 0)
         # (part of the time, bytes of the source, of the viewer that stays, of the largest viewer)
@@ -211,6 +211,8 @@ def main():
     parser.add_argument("--viewers", type=int, default=5, help="[default: 5]")
     parser.add_argument("--rate", type=int, default=125_000, help="bytes a second of the stream [default: 125000]")
     parser.add_argument("--seed", type=int, help="of who comes and goes when [default: another one each time]")
+    parser.add_argument("--ring", type=int, default=4 * WINDOW, metavar="SECONDS",
+                        help=f"what the source keeps; a quarter of it is the window [default: {4 * WINDOW}]")
     parser.add_argument("--growth", type=float, default=16, help="MiB [default: 16]")
     options(parser)
     arguments = parser.parse_args()
@@ -229,7 +231,8 @@ def report(soak, arguments, seed):
     rows = [("minutes", f"{arguments.minutes:g}"), ("seed", seed)]
     rows += [(name, count[name]) for name in ("joins", "kills", "stops")]
     rows += [("MiB given", f"{soak.given / MIB:.0f}"), ("dropped pieces", count["dropped"]),
-             ("stalls of who plays it", count["stalls"]), ("of who saves it", count["late"]), ("rehooks", count["rehooked"]), ("stuck viewers", count["stuck"]),
+             ("stalls of who plays it", count["stalls"]), ("of who saves it", count["late"]),
+             ("rehooks", count["rehooked"]), ("stuck viewers", count["stuck"]),
              ("died or did not stop", count["died"]), ("wrong bytes", count["wrong"]),
              ("jumps that no figure tells", count["uncounted"]), ("jumps back", count["backward"]),
              ("without the last packet", count["cut"]), ("panics", count["panics"])]
