@@ -99,3 +99,31 @@ impl Torrent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testbed::Testbed;
+    use super::*;
+
+    #[test]
+    fn a_piece_is_asked_elsewhere_when_its_peer_does_not_give_it() {
+        let mut bed = Testbed::live(400, false);
+        let silent = bed.live_peer(100..140);
+        bed.watch();
+        let piece = bed.requests(silent)[0].piece;
+        let other = bed.live_peer(100..140);
+        let mut given = Vec::new();
+        for _ in 0..(LONG_PATIENCE + MARGIN * 3).as_secs() * 4 {
+            bed.wait(Duration::from_millis(250));
+            for block in bed.requests(other) {
+                given.push(block.piece);
+                bed.give(other, block);
+            }
+            if given.contains(&piece) {
+                break;
+            }
+        }
+        assert!(given.contains(&piece), "{piece} of {given:?}");
+        assert!(bed.now >= Instant::ZERO + PATIENCE);
+    }
+}
