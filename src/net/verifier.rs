@@ -75,3 +75,48 @@ fn hash(blocks: &[Bytes]) -> [u8; 20] {
     blocks.iter().for_each(|block| sha1.update(block));
     sha1.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metainfo::keys::SigningKey;
+    use crate::metainfo::tstream;
+    use crate::stream::live_piece::{CaptureTime, Draft, Flags, seal};
+
+    /// An index alone cannot tell one round of the ring from the next; the number in the stamp can.
+    #[test]
+    fn a_piece_of_another_round_is_not_the_one_with_its_index() {
+        let (key, piece_length, pieces) = (SigningKey::from_random(&[1; 32]).unwrap(), 32 * 1024, 16);
+        let tstream = tstream::Draft {
+            name: "cam".into(),
+            piece_length,
+            pieces,
+            auth: Auth::P256(key.verifying_key()),
+            window: None,
+            trackers: Vec::new(),
+            speed: None,
+            title: None,
+            description: None,
+            thumbnail: None,
+            creation_date: None,
+            created_by: None,
+        };
+        let metainfo = Metainfo::parse(&tstream::encode(&tstream).unwrap()).unwrap();
+        let (geometry, info_hash) = (metainfo.engine_geometry(), metainfo.info_hash);
+        let verifier = Verifier::new(Arc::new(metainfo));
+        let [old, new] = [5, 5 + pieces].map(|seq| {
+            let draft = Draft { flags: Flags::default(), rap: None, seq, time: CaptureTime(seq.into()) };
+            (geometry.piece(seq).unwrap(), seal(draft, &[], piece_length, info_hash, &key).unwrap().0)
+        });
+        assert_eq!(old.0.slot(), new.0.slot());
+        for ((piece, bytes), other) in [(&old, &new), (&new, &old)] {
+            let stamp = verifier.check(*piece, std::slice::from_ref(bytes)).unwrap().unwrap();
+            assert_eq!(stamp.seq, piece.number());
+            let refused = verifier.check(*piece, std::slice::from_ref(&other.1));
+            assert!(
+                matches!(refused, Err(Refusal::OtherPiece(seq)) if seq == other.0.number()),
+                "{refused:?}"
+            );
+        }
+    }
+}

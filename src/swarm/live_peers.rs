@@ -294,3 +294,52 @@ impl Torrent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testbed::Testbed;
+    use super::*;
+
+    /// An index alone cannot tell one round of the ring from the next.
+    #[test]
+    fn an_index_means_a_piece_of_the_round_in_which_its_sender_is() {
+        let mut bed = Testbed::live(400, false);
+        let behind = bed.live_peer(100..140);
+        let ahead = bed.live_peer(500..540);
+        bed.watch();
+        (100..140).for_each(|index| bed.hear(behind, Message::Have(index)));
+        let held = |bed: &Testbed, peer| {
+            let run = bed.geometry.run(500..540);
+            run.filter(|piece| bed.torrent.peers[peer].has.has(*piece)).count()
+        };
+        assert_eq!((held(&bed, behind), held(&bed, ahead)), (0, 40));
+        bed.wait(Duration::from_secs(2));
+        let asked = bed.asked();
+        assert!(!asked.is_empty() && asked.iter().all(|(peer, _)| *peer == ahead), "{asked:?}");
+        bed.reached(behind, 500..540);
+        assert_eq!(held(&bed, behind), 40, "it has come round");
+    }
+
+    /// In the original whoever had the tracker's address was taken for the source, and believed.
+    #[test]
+    fn neighbours_behind_one_address_are_told_apart() {
+        let mut bed = Testbed::live(400, false);
+        let at = |port: u16| ([10, 0, 0, 1], port).into();
+        let viewer = bed.live_peer_at(at(1), 100..121);
+        let source = bed.live_peer_at(at(2), 100..140);
+        let third = bed.live_peer_at(at(3), 100..110);
+        bed.watch();
+        let mut asked = Vec::new();
+        for _ in 0..20 {
+            for (peer, block) in bed.asked() {
+                asked.push((peer, block.piece.number()));
+                bed.give(peer, block);
+            }
+            bed.wait(Duration::from_millis(100));
+        }
+        assert!(asked.iter().all(|(peer, number)| *peer == source || *peer == viewer && *number < 121));
+        assert!(asked.contains(&(source, 121)), "{asked:?}");
+        bed.input(super::super::Input::Closed { peer: third, hostile: false });
+        assert_eq!(bed.torrent.stats(bed.now).peers, 2, "one of them may leave");
+    }
+}

@@ -2,6 +2,7 @@
 //! fails, and everything that the engine said so far. Many peers and time belong into the simulator instead.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -37,6 +38,9 @@ pub(super) struct Testbed {
     pub(super) wants: usize,
     pub(super) closed: Vec<PeerKey>,
     pub(super) discarded: Vec<PieceIndex>,
+    /// Workers take their time until [`Testbed::verify`].
+    pub(super) slow_workers: bool,
+    unverified: Vec<(PieceIndex, Vec<Bytes>)>,
     peers: u8,
     /// What the source of a broadcast has signed.
     stamps: BTreeMap<u32, VerifiedStamp>,
@@ -81,6 +85,8 @@ impl Testbed {
             wants: 0,
             closed: Vec::new(),
             discarded: Vec::new(),
+            slow_workers: false,
+            unverified: Vec::new(),
             peers: 0,
             stamps: BTreeMap::new(),
         }
@@ -115,7 +121,13 @@ impl Testbed {
 
     /// A peer that has these pieces of a broadcast and lets us ask.
     pub(super) fn live_peer(&mut self, run: std::ops::Range<u32>) -> PeerKey {
-        let peer = self.connect(true);
+        let at = self.next_address();
+        self.live_peer_at(at, run)
+    }
+
+    /// The same at this address.
+    pub(super) fn live_peer_at(&mut self, at: SocketAddr, run: std::ops::Range<u32>) -> PeerKey {
+        let peer = self.connect_at(at, true);
         self.hear(peer, Message::HaveNone);
         self.hear(peer, Message::Unchoke);
         self.reached(peer, run);
@@ -124,11 +136,19 @@ impl Testbed {
 
     /// A peer that shook hands.
     pub(super) fn connect(&mut self, fast: bool) -> PeerKey {
+        let at = self.next_address();
+        self.connect_at(at, fast)
+    }
+
+    fn next_address(&self) -> SocketAddr {
+        ([10, 0, 0, self.peers + 1], 6881).into()
+    }
+
+    fn connect_at(&mut self, at: SocketAddr, fast: bool) -> PeerKey {
         self.peers += 1;
         let id = PeerId([self.peers; 20]);
         let hello = Hello { fast, ..Hello::ours(InfoHash([1; 20]), id) };
-        let addr = ([10, 0, 0, self.peers], 6881).into();
-        let peer = self.torrent.connect(self.now, addr, Direction::Outgoing, hello).unwrap();
+        let peer = self.torrent.connect(self.now, at, Direction::Outgoing, hello).unwrap();
         self.drain();
         peer
     }
@@ -182,15 +202,21 @@ impl Testbed {
 
     /// The blocks asked from a peer since the last time, without those taken back.
     pub(super) fn requests(&mut self, peer: PeerKey) -> Vec<Block> {
-        let mut asked: Vec<RawBlock> = Vec::new();
+        let asked = self.asked().into_iter().filter(|(to, _)| *to == peer);
+        asked.map(|(_, block)| block).collect()
+    }
+
+    /// The blocks asked from anybody since the last time, without those taken back.
+    pub(super) fn asked(&mut self) -> Vec<(PeerKey, Block)> {
+        let mut asked: Vec<(PeerKey, RawBlock)> = Vec::new();
         for (to, message) in std::mem::take(&mut self.said) {
             match message {
-                Message::Request(block) if to == peer => asked.push(block),
-                Message::Cancel(block) if to == peer => asked.retain(|b| *b != block),
+                Message::Request(block) => asked.push((to, block)),
+                Message::Cancel(block) => asked.retain(|a| *a != (to, block)),
                 _ => {}
             }
         }
-        asked.into_iter().map(|asked| self.block(asked)).collect()
+        asked.into_iter().map(|(to, asked)| (to, self.block(asked))).collect()
     }
 
     /// The block that the wire names so.
@@ -204,8 +230,17 @@ impl Testbed {
 
     /// The peer gives a block, with nothing in it.
     pub(super) fn give(&mut self, peer: PeerKey, block: Block) {
+        self.give_bytes(peer, block, 0);
+    }
+
+    /// The peer gives something that is not in the block.
+    pub(super) fn spoil(&mut self, peer: PeerKey, block: Block) {
+        self.give_bytes(peer, block, 1);
+    }
+
+    fn give_bytes(&mut self, peer: PeerKey, block: Block, byte: u8) {
         let RawBlock { index, begin, length } = raw(block);
-        let data = Bytes::from(vec![0; length as usize]);
+        let data = Bytes::from(vec![byte; length as usize]);
         self.hear(peer, Message::Piece { index, begin, data });
     }
 
@@ -221,6 +256,21 @@ impl Testbed {
         }
     }
 
+    /// Workers look at all pieces that wait for them.
+    pub(super) fn verify(&mut self) {
+        for (piece, blocks) in std::mem::take(&mut self.unverified) {
+            self.verify_one(piece, &blocks);
+        }
+        self.drain();
+    }
+
+    fn verify_one(&mut self, piece: PieceIndex, blocks: &[Bytes]) {
+        let good = blocks.iter().all(|block| block.first() == Some(&0));
+        let stamp = (good && self.geometry.is_live()).then(|| Box::new(self.sign(piece.number())));
+        let verdict = if good { Verdict::Good } else { Verdict::Bad };
+        self.torrent.handle(self.now, Input::Verified { piece, verdict, stamp });
+    }
+
     fn drain(&mut self) {
         loop {
             match self.torrent.poll(self.now) {
@@ -229,10 +279,10 @@ impl Testbed {
                 Output::Event(event) => self.events.push(event),
                 Output::Dial { .. } => self.dials += 1,
                 Output::Close { peer } => self.closed.push(peer),
-                Output::Start(Job::Verify { piece, .. }) => {
-                    let stamp = self.geometry.is_live().then(|| Box::new(self.sign(piece.number())));
-                    self.torrent.handle(self.now, Input::Verified { piece, verdict: Verdict::Good, stamp });
+                Output::Start(Job::Verify { piece, blocks }) if self.slow_workers => {
+                    self.unverified.push((piece, blocks));
                 }
+                Output::Start(Job::Verify { piece, blocks }) => self.verify_one(piece, &blocks),
                 Output::Start(Job::Discard { piece }) => self.discarded.push(piece),
                 Output::Start(Job::Read { peer, block }) => {
                     self.torrent.handle(self.now, Input::BlockRead { peer, block, data: None });

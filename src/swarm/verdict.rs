@@ -101,3 +101,83 @@ impl Torrent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::raw;
+    use super::super::testbed::Testbed;
+    use super::*;
+    use crate::time::Duration;
+
+    /// In the original a block of an older round and one of the source's made a bad piece, and the source, which had
+    /// given the last one, was closed for it.
+    #[test]
+    fn blocks_of_two_peers_never_make_a_piece_of_a_broadcast() {
+        let mut bed = Testbed::live(400, false);
+        let laggard = bed.live_peer(100..140);
+        bed.watch();
+        let asked = bed.requests(laggard);
+        let piece = asked[0].piece;
+        let [first, second] = asked[..] else { panic!("a piece of two blocks: {asked:?}") };
+        bed.spoil(laggard, first);
+        let source = bed.live_peer(100..140);
+        bed.hear(laggard, Message::Choke);
+        // It was on its way already.
+        bed.spoil(laggard, second);
+        let mut given = Vec::new();
+        for _ in 0..30 {
+            for (peer, block) in bed.asked() {
+                assert!(peer == source && !given.contains(&block), "{block:?}");
+                given.push(block);
+                bed.give(source, block);
+            }
+            bed.wait(Duration::from_millis(100));
+        }
+        assert!(given.contains(&first) && given.contains(&second), "all of it is one peer's: {given:?}");
+        assert!(bed.torrent.have().has(piece) && !bed.closed.contains(&source));
+    }
+
+    #[test]
+    fn a_bad_piece_of_a_broadcast_costs_its_one_giver_and_nobody_else() {
+        let mut bed = Testbed::live(400, false);
+        let peers = [bed.live_peer(100..140), bed.live_peer(100..140)];
+        bed.watch();
+        let bad = bed.geometry.piece(118).unwrap();
+        let mut spoiler = None;
+        for _ in 0..30 {
+            for (peer, block) in bed.asked() {
+                if block.piece == bad && *spoiler.get_or_insert(peer) == peer {
+                    bed.spoil(peer, block);
+                } else {
+                    bed.give(peer, block);
+                }
+            }
+            bed.wait(Duration::from_millis(100));
+        }
+        assert!(spoiler.is_some_and(|spoiler| peers.contains(&spoiler)));
+        assert_eq!(bed.closed, spoiler.as_slice());
+        assert!(bed.torrent.have().has(bad), "the other one gave it");
+    }
+
+    /// A hop costs the time of a piece and the look at its signature: less cannot be, and more is not added.
+    #[test]
+    fn a_piece_is_passed_on_as_soon_as_it_is_verified_and_not_before() {
+        let mut bed = Testbed::live(400, false);
+        bed.slow_workers = true;
+        let near = bed.live_peer(100..140);
+        let far = bed.connect(true);
+        bed.hear(far, Message::HaveNone);
+        bed.hear(far, Message::Interested);
+        bed.watch();
+        let asked = bed.requests(near);
+        let (piece, request) = (asked[0].piece, Message::Request(raw(asked[0])));
+        asked.iter().for_each(|block| bed.give(near, *block));
+        bed.wait(Duration::from_secs(1));
+        assert!(!bed.torrent.peers[far].choked, "it may ask");
+        bed.hear(far, request.clone());
+        let news = (far, Message::Have(piece.slot()));
+        assert!(bed.said.contains(&(far, Message::Reject(raw(asked[0])))) && !bed.said.contains(&news));
+        bed.verify();
+        assert!(bed.said.contains(&news));
+    }
+}
