@@ -430,4 +430,25 @@ mod tests {
             assert!(bed.torrent.pieces.idle_bytes() <= MAX_IN_FLIGHT / IDLE_SHARE + piece);
         }
     }
+
+    /// In the original a peer that had done badly was asked for nothing that was needed soon, and so could not do better;
+    /// where nobody else had that, playback stood still for good.
+    #[test]
+    fn who_was_silent_is_tried_again_with_what_nobody_else_has() {
+        let mut bed = Testbed::live(400, false);
+        let silent = bed.live_peer(100..140);
+        bed.watch();
+        let other = bed.live_peer(119..121);
+        for _ in 0..80 {
+            for (peer, block) in bed.asked() {
+                if peer == other || bed.now > crate::time::Instant::from_secs(6) {
+                    bed.give(peer, block);
+                }
+            }
+            bed.wait(Duration::from_millis(250));
+        }
+        let needed = bed.geometry.run(118..125);
+        let missing: Vec<_> = needed.filter(|piece| !bed.torrent.have().has(*piece)).collect();
+        assert!(missing.is_empty() && !bed.closed.contains(&silent), "{missing:?}");
+    }
 }

@@ -183,7 +183,25 @@ impl Picker {
             _ if peer.is_busy() && peer.invitations().next().is_none() => None,
             _ => picker.in_order(pieces, key, peer, 0),
         };
-        begun.or_else(|| in_order(self, pieces)).or_else(|| self.invited(pieces, key, peer, rng))
+        begun
+            .or_else(|| in_order(self, pieces))
+            .or_else(|| self.invited(pieces, key, peer, rng))
+            .or_else(|| self.leftovers(pieces, (key, peer), reach, rng))
+    }
+
+    /// Who gave nothing for long may do so again, and has to be asked for something to show it; what is pressing comes
+    /// last, as nobody else may have it.
+    fn leftovers(
+        &mut self,
+        pieces: &mut Pieces,
+        (key, peer): (PeerKey, &Peer),
+        reach: Reach,
+        rng: &mut Pcg64,
+    ) -> Option<Block> {
+        if reach != Reach::Leftovers || peer.is_busy() {
+            return None;
+        }
+        self.mid(pieces, key, peer, rng).or_else(|| self.in_order(pieces, key, peer, 0))
     }
 
     /// `skip`: pieces behind the playhead that are left to others.
@@ -295,4 +313,43 @@ fn rarest_of(
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::metainfo::bitfield::Bitfield;
+    use crate::metainfo::geometry::BLOCK_LENGTH;
+
+    /// In the original the first of them was chosen (almost) always, by everybody.
+    #[test]
+    fn of_equally_rare_pieces_each_is_chosen_as_often() {
+        let block = u64::from(BLOCK_LENGTH);
+        let geometry = Geometry::new(block, 8 * block).unwrap();
+        let none = Bitfield::empty(&geometry);
+        let mut pieces = Pieces::new(geometry, none.clone());
+        pieces.want(geometry.all());
+        let common = geometry.piece(3).unwrap();
+        pieces.count_have(common, &none);
+        let mut rng = Pcg64::seed_from_u64(1);
+        let mut chosen = [0; 8];
+        for _ in 0..7_000 {
+            chosen[rarest_of(pieces.all(), &pieces, &mut rng).unwrap().index()] += 1;
+        }
+        assert_eq!(std::mem::replace(&mut chosen[3], 1_000), 0);
+        assert!(chosen.iter().all(|times| (850..1_150).contains(times)), "{chosen:?}");
+
+        let mut picker = Picker::default();
+        let mut first = BTreeSet::new();
+        for _ in 0..200 {
+            picker.sort(Instant::ZERO, &pieces, &mut rng);
+            assert_eq!(picker.order.last(), Some(&common));
+            first.insert(picker.order[0]);
+        }
+        assert_eq!(first.len(), 7);
+    }
 }
