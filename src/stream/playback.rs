@@ -41,6 +41,8 @@ const STEADY: Duration = Duration::from_secs(2);
 const NOTHING_READ: Duration = Duration::from_secs(1);
 /// A gap in reading up to here is still reading in order (demuxers skip atoms they do not need).
 const SKIP: u64 = 64 * 1024;
+/// A live viewer that lags more than this (or than twice its buffer) does not begin there.
+const LAG_AT_START: Duration = Duration::from_secs(10);
 /// Who goes on reading so far behind a look aside stays there. (An index is one read, and then one of what
 /// follows it, or a few short ones.)
 const SETTLED: u64 = 64 * 1024;
@@ -194,9 +196,11 @@ impl Playback {
         Self { live, ..Self::new(now, 0..u64::MAX, None, viewing.buffer) }
     }
 
-    /// Whether a live viewer that lags so much is to go on nearer to the live point.
+    /// Whether a live viewer that lags so much is to go on nearer to the live point: while it watches, if it wants to,
+    /// and before it does, always. (Who had answered first may have lagged itself.)
     pub fn lags_too_much(&self, lag: Duration) -> bool {
-        let most = self.live.and_then(|live| live.viewing.max_lag);
+        let Some(live) = self.live else { return false };
+        let most = if self.tally.start_up.is_some() { live.viewing.max_lag } else { Some(LAG_AT_START) };
         // Nearer than its buffer it would only lag again.
         most.is_some_and(|most| lag > most.max(self.start_buffer * 2))
     }

@@ -50,10 +50,11 @@ impl Torrent {
         if playback.playhead() / piece_length < u64::from(oldest) {
             return true;
         }
-        let lag = live
-            .newest
-            .map_or(0, |newest| newest.saturating_sub(u32::try_from(at / piece_length).unwrap_or(u32::MAX)));
-        if playback.lags_too_much(live.rate.time_of(lag)) {
+        let number = u32::try_from(at / piece_length).unwrap_or(u32::MAX);
+        let lag = live.newest.map_or(0, |newest| newest.saturating_sub(number));
+        if playback.lags_too_much(live.rate.time_of(lag))
+            && live.hook_in.point(playback.buffer_span(), &live.rate) > Some(number)
+        {
             return true;
         }
         // Who waits at the live point because the source makes nothing is where it belongs.
@@ -150,5 +151,66 @@ mod tests {
         bed.reader(super::super::ReaderInput::Read(140 * LIVE_PIECE..141 * LIVE_PIECE));
         bed.wait(Duration::from_secs(15));
         assert_eq!(bed.moves(), [(118, Moved::HookedIn), (141, Moved::HookedIn)]);
+    }
+
+    /// In the original who had drifted away from its neighbours by more than a window took none of what they announced,
+    /// and starved.
+    #[test]
+    fn who_has_fallen_behind_by_more_than_the_ring_goes_on_with_its_neighbours() {
+        let mut bed = Testbed::live(400, false);
+        let peer = bed.live_peer(100..140);
+        bed.watch();
+        bed.reader(super::super::ReaderInput::Read(118 * LIVE_PIECE..119 * LIVE_PIECE));
+        bed.requests(peer);
+        bed.reached(peer, 1_000..1_040);
+        bed.wait(Duration::from_secs(1));
+        assert_eq!(bed.moves(), [(118, Moved::HookedIn), (1_019, Moved::HookedIn)]);
+        let asked = bed.requests(peer);
+        assert!(!asked.is_empty() && asked.iter().all(|block| block.piece.number() >= 1_019), "{asked:?}");
+    }
+
+    /// In the original one neighbour was enough, however old what it had.
+    #[test]
+    fn who_answers_first_does_not_decide_where_playback_begins() {
+        let mut bed = Testbed::live(400, false);
+        bed.live_peer(100..140);
+        bed.watch();
+        bed.live_peer(150..200);
+        bed.wait(Duration::from_secs(1));
+        assert_eq!(bed.moves(), [(118, Moved::HookedIn), (179, Moved::HookedIn)]);
+    }
+
+    #[test]
+    fn who_watches_already_is_not_moved_by_those_who_come() {
+        let mut bed = Testbed::live(400, false);
+        let peer = bed.live_peer(100..140);
+        bed.watch();
+        bed.reader(super::super::ReaderInput::Read(118 * LIVE_PIECE..119 * LIVE_PIECE));
+        bed.give_all(peer);
+        bed.wait(Duration::from_secs(1));
+        assert!(!bed.torrent.readers[&ReaderId(0)].is_filling());
+        bed.live_peer(150..200);
+        bed.wait(Duration::from_secs(1));
+        assert_eq!(bed.moves(), [(118, Moved::HookedIn)]);
+    }
+
+    /// The original looked for piece 0 among those that were missing, not for the first one.
+    #[test]
+    fn nothing_begins_without_the_piece_that_it_begins_with() {
+        let mut bed = Testbed::live(400, false);
+        let slow = bed.live_peer(100..140);
+        bed.watch();
+        bed.reader(super::super::ReaderInput::Read(118 * LIVE_PIECE..119 * LIVE_PIECE));
+        let first = bed.requests(slow);
+        assert!(!first.is_empty() && first.iter().all(|block| block.piece.number() == 118), "{first:?}");
+        let other = bed.live_peer(100..140);
+        (119..140).for_each(|index| bed.hear(other, Message::Suggest(index)));
+        bed.give_all(other);
+        bed.wait(Duration::from_secs(1));
+        assert!(bed.torrent.have().count() > 10, "a buffer half full: {}", bed.torrent.have().count());
+        assert!(bed.torrent.readers[&ReaderId(0)].is_filling());
+        first.into_iter().for_each(|block| bed.give(slow, block));
+        bed.wait(Duration::from_secs(1));
+        assert!(!bed.torrent.readers[&ReaderId(0)].is_filling());
     }
 }
