@@ -15,6 +15,7 @@ use gstswarm::sim::live_scenario::LiveScenario;
 use gstswarm::sim::live_source::LiveSource;
 use gstswarm::sim::live_viewer::LivePlan;
 use gstswarm::sim::world::HostId;
+use gstswarm::stream::hole::StallPolicy;
 use rand::RngExt as _;
 
 /// 512 kbit/s, as broadcasts of 2008 had, in two pieces a second.
@@ -238,6 +239,28 @@ fn who_was_frozen_goes_on() {
         assert!(last < s(20) + if hooked_in == 1 { time } else { s(0) }, "{notes:?}");
         assert!(lost(&report) < 2_000);
     }
+}
+
+/// When the player pauses is the engine's to say alone: after a stall there is enough to go on with for long, and the
+/// stall ends once. (The original and its player had a buffer each, and paused and went on in turns.)
+#[test]
+fn a_link_that_is_too_slow_stalls_now_and_then_and_not_all_the_time() {
+    let mut scenario = LiveScenario::new(seed(), SHOW);
+    let up = link(&mut scenario, 400);
+    scenario.source(up);
+    let slow = Link::up(SHOW.bitrate).down(SHOW.piece_rate() * 85 / 100).latency(ms(10));
+    let plan = LivePlan { policy: StallPolicy::Stall, ..LivePlan::default() };
+    let viewer = scenario.viewer(slow, s(20), plan);
+    scenario.limit(s(140));
+    let report = scenario.run();
+    println!("{}\n{report}", report.table());
+    let notes = report.row(viewer).notes.as_ref().expect("it watches");
+    assert!(notes.start_up < Some(s(20)) && (1..=4).contains(&notes.stalls), "{notes:?}");
+    assert!((notes.stalls - 1..=notes.stalls + 1).contains(&notes.hundreds), "{notes:?}");
+    assert!(
+        notes.stall_time > s(3) * (notes.stalls - 1) && notes.dropped == 0 && notes.hooked_in.len() == 1,
+        "{notes:?}"
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::time::{Duration, Instant};
 
 /// The high set reaches this far behind the playhead (Give-to-Get's h).
 const HIGH: Duration = Duration::from_secs(10);
-/// The high set of a live viewer is this part of its buffer.
+/// The high set of a live viewer is this part of its buffer; all of it, where the buffer does not fill in its own time.
 const LIVE_HIGH_PART: u32 = 3;
 /// The mid set ends at this multiple of h (Give-to-Get's µ).
 const MID_FACTOR: u64 = 4;
@@ -334,7 +334,7 @@ impl Playback {
             return Sets::default();
         }
         if self.live.is_some() {
-            return self.live_sets(reach);
+            return self.live_sets(now, reach);
         }
         let demand = self.bitrate.demand(now);
         let high = demand.map_or(UNKNOWN_HIGH, |d| d.saturating_mul(HIGH.as_secs()).max(MIN_HIGH));
@@ -345,9 +345,15 @@ impl Playback {
     }
 
     /// What is needed soon is fetched in order; the rest, up to the live point, is what neighbours trade.
-    fn live_sets(&self, reach: u64) -> Sets {
+    fn live_sets(&self, now: Instant, reach: u64) -> Sets {
         let rate = ByteRate(self.bitrate.media().unwrap_or_default());
-        let high = self.playhead.saturating_add(rate.bytes_in(self.start_buffer / LIVE_HIGH_PART)).min(reach);
+        // Over a link slower than the media most of what is traded comes, and never all of what is to be shown first.
+        let patient = |since: Instant| if now - since > self.start_buffer { 1 } else { LIVE_HIGH_PART };
+        let part = match self.phase {
+            Phase::Filling { since, .. } => patient(since),
+            Phase::Running => LIVE_HIGH_PART,
+        };
+        let high = self.playhead.saturating_add(rate.bytes_in(self.start_buffer / part)).min(reach);
         let high = self.playhead..high.max(self.playhead);
         Sets { urgent: self.waits_for(), soon: Vec::new(), mid: high.end..reach.max(high.end), high }
     }
