@@ -339,7 +339,10 @@ mod tests {
         }
         assert!(asked.iter().all(|(peer, number)| *peer == source || *peer == viewer && *number < 121));
         assert!(asked.contains(&(source, 121)), "{asked:?}");
+        let live_point =
+            |bed: &Testbed| bed.torrent.live.as_ref()?.hook_in.live_point().map(|point| point.seq);
+        assert_eq!(live_point(&bed), Some(120), "two of three have reached it");
         bed.input(super::super::Input::Closed { peer: third, hostile: false });
-        assert_eq!(bed.torrent.stats(bed.now).peers, 2, "one of them may leave");
+        assert_eq!(live_point(&bed), Some(139), "one of two has");
     }
 }
