@@ -64,6 +64,8 @@ struct Guest {
     since: Instant,
     peer: PeerKey,
     piece: PieceIndex,
+    /// It has asked for something else since.
+    asked: bool,
 }
 
 /// Who is invited to what.
@@ -87,6 +89,11 @@ impl Invites {
         self.guests.iter().chain(&self.late).any(|guest| guest.peer == peer)
     }
 
+    /// Whether neighbours are invited to a piece.
+    pub(super) fn is_new(&self, piece: PieceIndex) -> bool {
+        self.news.contains_key(&piece)
+    }
+
     /// Somebody asks for a piece; whether it was invited. An invitation to another piece is used up only if it is
     /// `needed`: the request may have crossed with it.
     pub(super) fn came(&mut self, peer: PeerKey, piece: PieceIndex, needed: bool) -> bool {
@@ -94,6 +101,9 @@ impl Invites {
             self.come.learn(true);
             return true;
         }
+        // If it has not, the guest thinks that it has come.
+        let crossed = self.guests.iter_mut().find(|guest| guest.peer == peer && !guest.asked);
+        crossed.into_iter().for_each(|guest| guest.asked = true);
         take(&mut self.late, peer, piece, needed)
     }
 
@@ -109,9 +119,11 @@ impl Invites {
         let mut failed = Vec::new();
         while let Some(guest) = self.guests.front().copied().filter(|guest| now - guest.since >= HOPE) {
             self.guests.pop_front();
-            self.late.push_back(guest);
-            failed.push(guest.peer);
-            self.come.learn(false);
+            if !guest.asked {
+                self.late.push_back(guest);
+                failed.push(guest.peer);
+                self.come.learn(false);
+            }
         }
         self.late.retain(|guest| now - guest.since < WELCOME);
         failed
@@ -124,13 +136,12 @@ impl Invites {
 
     /// Invitations of a neighbour that it has not answered.
     fn open(&self, peer: PeerKey) -> usize {
-        self.guests.iter().chain(&self.late).filter(|guest| guest.peer == peer).count()
+        self.guests.iter().chain(&self.late).filter(|guest| guest.peer == peer && !guest.asked).count()
     }
 
     /// How many of the pieces that came lately a neighbour lacks, and is not to get from us.
     fn lacks(&self, key: PeerKey, peer: &Peer) -> usize {
-        let lacks =
-            self.news.keys().filter(|piece| !peer.has.has(**piece) && peer.uploads.piece != Some(**piece));
+        let lacks = self.news.keys().filter(|piece| peer.lacks(**piece));
         lacks.count().saturating_sub(self.open(key))
     }
 }
@@ -145,10 +156,11 @@ fn take(guests: &mut VecDeque<Guest>, peer: PeerKey, piece: PieceIndex, any: boo
 impl Torrent {
     /// A piece is there to which neighbours can be invited.
     pub(super) fn announce_live(&mut self, now: Instant, piece: PieceIndex) {
-        if let Some(live) = &mut self.live {
-            live.invites.news.insert(piece, now);
-            live.invites.look = true;
-        }
+        let Some(live) = &mut self.live else { return };
+        live.invites.news.insert(piece, now);
+        live.invites.look = true;
+        let news = &live.invites.news;
+        self.peers.values_mut().for_each(|p| p.uploads.promised.retain(|piece| news.contains_key(piece)));
     }
 
     /// A piece is not there any more.
@@ -172,7 +184,7 @@ impl Torrent {
             let Some((piece, peer)) = self.next_guest(now) else { return };
             self.send(now, peer, Message::Suggest(piece.slot()));
             if let Some(live) = &mut self.live {
-                live.invites.guests.push_back(Guest { since: now, peer, piece });
+                live.invites.guests.push_back(Guest { since: now, peer, piece, asked: false });
             }
         }
     }
@@ -187,14 +199,15 @@ impl Torrent {
         let need = |key, p: &Peer| invites.lacks(key, p) as u64 * u64::from(p.uploads.comes.get());
         let hungry: Vec<_> = able.map(|(key, p)| (need(key, p), key, p)).filter(|(n, ..)| *n > 0).collect();
         let gets = |piece: PieceIndex| {
-            let asked = self.peers.values().filter(|p| p.uploads.piece == Some(piece) && !p.has.has(piece));
+            let asked =
+                self.peers.values().filter(|p| p.uploads.promised.contains(&piece) && !p.has.has(piece));
             asked.count() + invites.invited_to(piece)
         };
         let copies = |piece: PieceIndex| usize::from(self.pieces.rarity(piece)) + gets(piece);
         let mut pieces: Vec<_> = invites.news.keys().map(|piece| (copies(*piece), *piece)).collect();
         pieces.sort_unstable();
         for (_, piece) in pieces {
-            let lack = hungry.iter().filter(|(.., p)| !p.has.has(piece) && p.uploads.piece != Some(piece));
+            let lack = hungry.iter().filter(|(.., p)| p.lacks(piece));
             let lack: Vec<_> = lack.map(|(lacks, key, _)| (*lacks, *key)).collect();
             let Some(most) = lack.iter().map(|(lacks, _)| *lacks).max() else { continue };
             let neediest: Vec<_> = lack.into_iter().filter(|(lacks, _)| *lacks == most).collect();
@@ -215,6 +228,8 @@ mod tests {
     use super::super::Input;
     use super::super::testbed::Testbed;
     use super::*;
+    use crate::metainfo::geometry::BLOCK_LENGTH;
+    use crate::wire::message::RawBlock;
 
     /// A source with so many neighbours who watch, and the first piece.
     fn source(neighbours: usize) -> (Testbed, Vec<PeerKey>) {
@@ -252,6 +267,33 @@ mod tests {
         bed.wait(HOPE * 2);
         let others = invited(&mut bed);
         assert!(!others.is_empty() && others.iter().all(|other| !guests.contains(other)), "{others:?}");
+    }
+
+    /// It takes a while until a neighbour has what was sent, and says so.
+    #[test]
+    fn nobody_is_invited_to_what_it_was_given() {
+        let (mut bed, peers) = source(1);
+        make(&mut bed, 5);
+        assert_eq!(invited(&mut bed), [(peers[0], 5)]);
+        bed.hear(peers[0], Message::Request(RawBlock { index: 5, begin: 0, length: BLOCK_LENGTH }));
+        make(&mut bed, 6);
+        assert_eq!(invited(&mut bed), [(peers[0], 6)]);
+        bed.hear(peers[0], Message::Request(RawBlock { index: 6, begin: 0, length: BLOCK_LENGTH }));
+        bed.wait(WELCOME * 2);
+        assert_eq!(invited(&mut bed), []);
+    }
+
+    /// What it needs more, or what it was invited to a moment before.
+    #[test]
+    fn who_asks_for_something_else_has_come() {
+        let (mut bed, peers) = source(1);
+        (3..9).for_each(|seq| make(&mut bed, seq));
+        let guests = invited(&mut bed);
+        let other = (3..9).find(|seq| guests.iter().all(|(_, index)| index != seq)).unwrap();
+        bed.hear(peers[0], Message::Request(RawBlock { index: other, begin: 0, length: BLOCK_LENGTH }));
+        // Else it would have to rest.
+        bed.wait(HOPE + Duration::from_millis(100));
+        assert!(!invited(&mut bed).is_empty());
     }
 
     #[test]

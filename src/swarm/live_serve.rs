@@ -61,6 +61,9 @@ impl Torrent {
         if p.uploads.piece.replace(piece) == Some(piece) {
             return live.uplink.go_on(Waiting { peer, piece, lane: p.uploads.lane });
         }
+        if live.invites.is_new(piece) {
+            p.uploads.promised.insert(piece);
+        }
         let guest = live.invites.came(peer, piece, full) || favoured;
         p.uploads.lane = if guest { Lane::Guests } else { Lane::Others };
         // Who comes on its own is in need, too.
@@ -73,6 +76,7 @@ impl Torrent {
     pub(super) fn unqueue_live(&mut self, peer: PeerKey, piece: PieceIndex) {
         let (Some(live), Some(p)) = (&mut self.live, self.peers.get_mut(peer)) else { return };
         p.uploads.piece = p.uploads.piece.filter(|last| *last != piece);
+        p.uploads.promised.remove(&piece);
         if !p.uploads.queue.iter().any(|block| block.piece == piece) {
             live.uplink.forget(peer, piece);
         }

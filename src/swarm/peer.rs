@@ -1,6 +1,6 @@
 //! What the engine knows of one connected peer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use smallvec::SmallVec;
@@ -43,6 +43,8 @@ pub struct Uploads {
     pub piece: Option<PieceIndex>,
     /// ... and where it waits for that.
     pub lane: Lane,
+    /// Pieces that came lately and that it was given or will be: it may take a while until it says that it has them.
+    pub promised: BTreeSet<PieceIndex>,
     /// The piece of a broadcast that it was not given.
     pub declined: Option<PieceIndex>,
     /// It did not come when it was invited, and is not invited until then.
@@ -156,6 +158,7 @@ impl Peer {
                 queue: VecDeque::new(),
                 piece: None,
                 lane: Lane::default(),
+                promised: BTreeSet::new(),
                 declined: None,
                 rests: None,
                 comes: Part::default(),
@@ -173,6 +176,11 @@ impl Peer {
             last_sent: now,
             last_heard: now,
         }
+    }
+
+    /// Whether it lacks this piece, and is not to get it from us.
+    pub fn lacks(&self, piece: PieceIndex) -> bool {
+        !self.has.has(piece) && !self.uploads.promised.contains(&piece)
     }
 
     /// Whether this piece may be asked from it now.
