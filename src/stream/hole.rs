@@ -3,6 +3,8 @@
 //! The SwarmPlayer's rule (2008): with less than half of the buffer's span there behind the hole, this place cannot
 //! be kept up with, and stopping to fill the buffer gains distance to the live point. With more, the hole is an
 //! accident, and is skipped.
+//!
+//! The original then waited for the piece for ever. Here the stop ends when the buffer is full, be it behind the hole.
 
 use crate::time::Duration;
 
@@ -37,6 +39,11 @@ pub fn at_hole(policy: StallPolicy, behind: Duration, span: Duration) -> Missing
     }
 }
 
+/// Whether a hole at which playback stopped is given up: all of the buffer is there behind it.
+pub fn is_given_up(policy: StallPolicy, behind: Duration, span: Duration) -> bool {
+    policy != StallPolicy::Stall && behind >= span
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +54,14 @@ mod tests {
         let auto = |ms| at_hole(StallPolicy::Auto, Duration::from_millis(ms), span);
         assert_eq!((auto(0), auto(4_999)), (Missing::Stall, Missing::Stall));
         assert_eq!((auto(5_000), auto(20_000)), (Missing::Drop, Missing::Drop));
+    }
+
+    #[test]
+    fn who_has_stopped_waits_for_no_more_than_a_buffer() {
+        let span = Duration::from_secs(10);
+        let gives_up = |policy, ms| is_given_up(policy, Duration::from_millis(ms), span);
+        assert_eq!([6_000, 9_999, 10_000].map(|ms| gives_up(StallPolicy::Auto, ms)), [false, false, true]);
+        assert!(gives_up(StallPolicy::Drop, 10_000) && !gives_up(StallPolicy::Stall, 60_000));
     }
 
     #[test]

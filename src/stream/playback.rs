@@ -15,7 +15,7 @@ use std::ops::Range;
 use super::bitrate::{Bitrate, READ_AHEAD};
 use super::clock::PlayClock;
 use super::container::MAX_PLACES;
-use super::hole::{Missing, StallPolicy, at_hole};
+use super::hole::{Missing, StallPolicy, at_hole, is_given_up};
 use super::live_start::{self, LiveBuffer};
 use super::start::{Buffer, Media, Supply, readiness};
 use crate::rate::ByteRate;
@@ -427,6 +427,9 @@ impl Playback {
                 self.fill(now, supply).map(Told::Buffering)
             }
             Phase::Running => None,
+            Phase::Filling { stall: true, .. } if self.waiting.is_some() && self.gives_up(supply) => {
+                Some(Told::Drop)
+            }
             Phase::Filling { .. } => self.fill(now, supply).map(Told::Buffering),
         }
     }
@@ -437,6 +440,12 @@ impl Playback {
         let missing = self.live.map(|live| at_hole(live.viewing.policy, behind, self.start_buffer));
         // Where nothing is there behind it, there is nothing to go on with.
         missing == Some(Missing::Drop) && supply.behind > 0
+    }
+
+    /// Whether a live viewer's buffer is full behind what it lacks.
+    fn gives_up(&self, supply: Supply) -> bool {
+        let behind = self.bitrate.time_of(supply.behind).unwrap_or_default();
+        self.live.is_some_and(|live| is_given_up(live.viewing.policy, behind, self.start_buffer))
     }
 
     /// Figures for statistics: buffered bytes, buffered media, stalls and start-up.
@@ -572,6 +581,10 @@ impl Playback {
         if !self.is_hooked_in() {
             return (0, None);
         }
+        if self.contiguous > self.playhead && self.gives_up(supply) {
+            // What is decided at the hole is decided when playback comes to it.
+            return (100, Some(Duration::ZERO));
+        }
         live_start::readiness(LiveBuffer {
             there,
             wanted: self.start_buffer,
@@ -647,6 +660,40 @@ mod tests {
         assert_eq!(tick(&mut playback, at(3_600_100), 10 * MIB, 50 * MIB), Some(0));
         playback.set_playing(at(3_600_100), false);
         assert_eq!(tick(&mut playback, at(3_601_000), 10 * MIB, 51 * MIB), Some(100));
+    }
+
+    /// The original waited for the piece for ever.
+    #[test]
+    fn a_stop_at_a_hole_ends_when_the_buffer_is_full_behind_it() {
+        let told = |policy| {
+            let viewing = Viewing { buffer: Duration::from_secs(10), policy, max_lag: None };
+            let mut playback = Playback::live(at(0), viewing);
+            playback.set_media_rate(MIB);
+            playback.hook_in(at(0), 0);
+            playback.read(at(0), 0..MIB, false);
+            assert_eq!(tick(&mut playback, at(0), 10 * MIB, 10 * MIB), None, "never told");
+            playback.set_playing(at(0), true);
+            playback.read(at(1_000), 10 * MIB..11 * MIB, false);
+            let behind = |seconds| Supply {
+                rate: ByteRate(MIB),
+                left: MIB,
+                next: MIB,
+                reach: u64::MAX,
+                behind: seconds * MIB,
+            };
+            let stopped = playback.tick(at(10_000), behind(4));
+            assert!(
+                matches!(stopped, Some(Told::Buffering(Buffering { percent: 0..=99, .. }))),
+                "{stopped:?}"
+            );
+            playback.set_playing(at(10_000), false);
+            let told = [6, 9, 10].map(|seconds| playback.tick(at(10_000 + seconds), behind(seconds)));
+            playback.skip_to(11 * MIB, 1);
+            assert_eq!(tick(&mut playback, at(11_000), MIB, 21 * MIB), Some(100));
+            told
+        };
+        assert_eq!(told(StallPolicy::Auto), [None, None, Some(Told::Drop)]);
+        assert_eq!(told(StallPolicy::Stall), [None; 3]);
     }
 
     #[test]

@@ -116,16 +116,17 @@ impl Torrent {
         self.stale = true;
     }
 
-    /// Bytes that are verified behind a viewer's first hole, within its buffer's span.
+    /// Bytes that are verified behind a viewer's first hole, as far as its buffer would reach from there.
     pub(super) fn live_behind(&self, playback: &Playback) -> u64 {
         let (Some(_), Some(rate)) = (&self.live, playback.media_rate()) else { return 0 };
         let (hole, span) = (playback.first_missing(), ByteRate(rate).bytes_in(playback.buffer_span()));
-        let range = hole..hole.saturating_add(span);
+        let piece_length = u64::from(self.pieces.geometry().piece_length());
+        let range = hole..hole.saturating_add(span + piece_length);
         let pieces = self.pieces.geometry().span(&range);
         let exist = self.pieces.exist();
         let run = pieces.start.max(exist.start)..pieces.end.min(exist.end);
         let there = self.pieces.geometry().run(run).filter(|p| self.pieces.have().has(*p)).count();
-        there as u64 * u64::from(self.pieces.geometry().piece_length())
+        there as u64 * piece_length
     }
 }
 
