@@ -100,6 +100,8 @@ struct Player {
     playbin: gst::Element,
     told: Vec<Told>,
     discontinuities: Arc<Mutex<usize>>,
+    /// Our element within it.
+    ours: Arc<Mutex<Option<gst::Element>>>,
 }
 
 impl Player {
@@ -115,16 +117,18 @@ impl Player {
             .property("audio-sink", sink())
             .build()
             .expect("playbin is part of the base plugins");
-        let counted = Arc::clone(&discontinuities);
+        let ours = Arc::new(Mutex::new(None));
+        let (counted, found) = (Arc::clone(&discontinuities), Arc::clone(&ours));
         playbin.connect("deep-element-added", false, move |arguments| {
             let element = arguments[2].get::<gst::Element>().expect("the signal has the element third");
             if is_ours(element.upcast_ref()) {
                 set_up(&element, &counted);
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(element);
             }
             None
         });
         playbin.set_state(gst::State::Playing).expect("a playbin starts");
-        Self { playbin, told: Vec::new(), discontinuities }
+        Self { playbin, told: Vec::new(), discontinuities, ours }
     }
 
     /// Does an application's work until `done`.
@@ -132,7 +136,7 @@ impl Player {
         let bus = self.playbin.bus().expect("a playbin is a pipeline");
         let since = Instant::now();
         while !done(self) {
-            assert!(since.elapsed() < PATIENCE, "waited for {what}: {:?}", self.told);
+            assert!(since.elapsed() < PATIENCE, "waited for {what}: {}", self.story());
             let Some(message) = bus.timed_pop(gst::ClockTime::from_mseconds(20)) else { continue };
             match message.view() {
                 gst::MessageView::Error(error) => panic!("{} ({:?})", error.error(), error.debug()),
@@ -157,6 +161,13 @@ impl Player {
         self.told.push(Told::Buffering(percent));
         let state = if percent < 100 { gst::State::Paused } else { gst::State::Playing };
         self.playbin.set_state(state).expect("a playbin pauses and plays");
+    }
+
+    /// What it was told and how it stands.
+    fn story(&self) -> String {
+        let ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = ours.as_ref().map(|ours| ours.property::<gst::Structure>("stats"));
+        format!("{:?} at {:?}\n{stats:?}", self.told, self.position())
     }
 
     fn position(&self) -> Duration {
@@ -213,7 +224,9 @@ fn a_hole_with_half_a_buffer_behind_it_is_dropped_and_the_application_hears_of_i
         let mut player = Player::start(factory, &broadcast, filter.address());
         player.play(Duration::from_secs(2));
         let before = player.told.clone();
-        filter.lose(filter.newest() + 4);
+        let lost = filter.newest() + 4;
+        println!("lost {lost}");
+        filter.lose(lost);
         player.until("the drop", |player| player.told.iter().any(|told| matches!(told, Told::Dropped(_))));
         player.play(Duration::from_secs(2));
         assert_eq!(player.told[before.len()..], [Told::Dropped(1)], "{factory}: {:?}", player.told);
