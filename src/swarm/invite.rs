@@ -226,6 +226,7 @@ impl Torrent {
 #[cfg(test)]
 mod tests {
     use super::super::Input;
+    use super::super::ask::raw;
     use super::super::testbed::Testbed;
     use super::*;
     use crate::metainfo::geometry::BLOCK_LENGTH;
@@ -324,5 +325,20 @@ mod tests {
         }
         bed.hear(peer, Message::Suggest(138));
         assert!(bed.requests(peer).iter().any(|block| block.piece.number() == 138));
+    }
+
+    /// Else a viewer would have everything but what it plays next.
+    #[test]
+    fn who_is_invited_asks_again_for_what_it_was_not_given() {
+        let mut bed = Testbed::live(400, false);
+        let peer = bed.live_peer(100..140);
+        bed.watch();
+        let soon = bed.requests(peer);
+        let piece = soon[0].piece;
+        let refused = soon.into_iter().filter(|block| block.piece == piece);
+        refused.for_each(|block| bed.hear(peer, Message::Reject(raw(block))));
+        assert!(bed.requests(peer).iter().all(|block| block.piece != piece));
+        bed.hear(peer, Message::Suggest(138));
+        assert_eq!(bed.requests(peer).first().map(|block| block.piece), Some(piece));
     }
 }

@@ -202,8 +202,9 @@ impl Peer {
         self.refuses(now, piece);
     }
 
-    /// It invites us to a piece of a broadcast.
+    /// It invites us to a piece of a broadcast, and gives what it had no room for before, too.
     pub fn invites(&mut self, now: Instant, piece: PieceIndex) {
+        self.refused.retain(|(_, until)| *until > now + REFUSAL);
         if self.invited.len() >= MAX_INVITED {
             self.invited.remove(0);
         }
