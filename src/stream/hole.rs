@@ -39,7 +39,7 @@ pub fn at_hole(policy: StallPolicy, behind: Duration, span: Duration) -> Missing
     }
 }
 
-/// Whether a hole at which playback stopped is given up: all of the buffer is there behind it.
+/// Whether what playback stopped for is not worth more waiting: all of the buffer is there behind it.
 pub fn is_given_up(policy: StallPolicy, behind: Duration, span: Duration) -> bool {
     policy != StallPolicy::Stall && behind >= span
 }

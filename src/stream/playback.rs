@@ -36,6 +36,8 @@ const STARVING: Duration = Duration::from_millis(400);
 const STARVING_WAIT: Duration = Duration::from_millis(300);
 /// A player that was not held up for so long is in a steady state: byte and media position are tied anew.
 const STEADY: Duration = Duration::from_secs(2);
+/// What a viewer that has stopped lacks may be on its way still for so long after the buffer is full behind it.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 /// A flush that no read has followed for so long ends the episode that it came into: who goes to the very end
 /// reads nothing, and would wait for ever.
 const NOTHING_READ: Duration = Duration::from_secs(1);
@@ -97,6 +99,8 @@ struct Live {
     viewing: Viewing,
     /// Where it was hooked in last.
     hooked_in: Option<u64>,
+    /// Since when the buffer is full behind what it lacks.
+    full: Option<Instant>,
 }
 
 /// Figures over a reader's life.
@@ -192,7 +196,7 @@ impl Playback {
 
     /// A viewer of a live broadcast, not hooked in yet.
     pub fn live(now: Instant, viewing: Viewing) -> Self {
-        let live = Some(Live { viewing, hooked_in: None });
+        let live = Some(Live { viewing, hooked_in: None, full: None });
         Self { live, ..Self::new(now, 0..u64::MAX, None, viewing.buffer) }
     }
 
@@ -210,6 +214,7 @@ impl Playback {
         let started = self.tally.start_up.is_some();
         if let Some(live) = &mut self.live {
             let before = live.hooked_in.replace(byte);
+            live.full = None;
             // Where nothing came it was never watched from: the place was out of date already.
             let watched = before.is_some_and(|before| self.contiguous > before);
             self.tally.rehooked += u64::from(started && watched);
@@ -229,6 +234,7 @@ impl Playback {
     /// A live viewer goes on behind a hole of so many pieces. Its media time goes on too: the hole is part of it.
     pub fn skip_to(&mut self, byte: u64, dropped: u64) {
         self.tally.dropped += dropped;
+        self.live.iter_mut().for_each(|live| live.full = None);
         (self.playhead, self.contiguous, self.read_to) = (byte, byte, byte);
         (self.waiting, self.jumped) = (None, None);
     }
@@ -427,10 +433,13 @@ impl Playback {
                 self.fill(now, supply).map(Told::Buffering)
             }
             Phase::Running => None,
-            Phase::Filling { stall: true, .. } if self.waiting.is_some() && self.gives_up(supply) => {
-                Some(Told::Drop)
+            Phase::Filling { stall, .. } => {
+                self.look_behind(now, supply);
+                if stall && self.waiting.is_some() && self.gives_up(now) {
+                    return Some(Told::Drop);
+                }
+                self.fill(now, supply).map(Told::Buffering)
             }
-            Phase::Filling { .. } => self.fill(now, supply).map(Told::Buffering),
         }
     }
 
@@ -442,10 +451,18 @@ impl Playback {
         missing == Some(Missing::Drop) && supply.behind > 0
     }
 
-    /// Whether a live viewer's buffer is full behind what it lacks.
-    fn gives_up(&self, supply: Supply) -> bool {
+    /// Is a live viewer's buffer full behind what it lacks?
+    fn look_behind(&mut self, now: Instant, supply: Supply) {
         let behind = self.bitrate.time_of(supply.behind).unwrap_or_default();
-        self.live.is_some_and(|live| is_given_up(live.viewing.policy, behind, self.start_buffer))
+        if let Some(live) = &mut self.live {
+            let full = is_given_up(live.viewing.policy, behind, self.start_buffer);
+            live.full = if full { live.full.or(Some(now)) } else { None };
+        }
+    }
+
+    /// Whether a live viewer does not wait any more for what it lacks.
+    fn gives_up(&self, now: Instant) -> bool {
+        self.live.and_then(|live| live.full).is_some_and(|since| now - since >= ON_ITS_WAY)
     }
 
     /// Figures for statistics: buffered bytes, buffered media, stalls and start-up.
@@ -581,7 +598,7 @@ impl Playback {
         if !self.is_hooked_in() {
             return (0, None);
         }
-        if self.contiguous > self.playhead && self.gives_up(supply) {
+        if self.contiguous > self.playhead && self.gives_up(now) {
             // What is decided at the hole is decided when playback comes to it.
             return (100, Some(Duration::ZERO));
         }
@@ -687,13 +704,14 @@ mod tests {
                 "{stopped:?}"
             );
             playback.set_playing(at(10_000), false);
-            let told = [6, 9, 10].map(|seconds| playback.tick(at(10_000 + seconds), behind(seconds)));
+            let looks = [(10_001, 9), (13_000, 9), (13_001, 10), (15_000, 10), (15_001, 10)];
+            let told = looks.map(|(ms, seconds)| playback.tick(at(ms), behind(seconds)));
             playback.skip_to(11 * MIB, 1);
-            assert_eq!(tick(&mut playback, at(11_000), MIB, 21 * MIB), Some(100));
+            assert_eq!(tick(&mut playback, at(15_002), MIB, 21 * MIB), Some(100));
             told
         };
-        assert_eq!(told(StallPolicy::Auto), [None, None, Some(Told::Drop)]);
-        assert_eq!(told(StallPolicy::Stall), [None; 3]);
+        assert_eq!(told(StallPolicy::Auto), [None, None, None, None, Some(Told::Drop)]);
+        assert_eq!(told(StallPolicy::Stall), [None; 5]);
     }
 
     #[test]
