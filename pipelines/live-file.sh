@@ -11,17 +11,23 @@ source "$here/pipelines/need.sh"
 build_swarm
 need_packages ffmpeg
 
-# codec TYPE KEEP NEW: as it is, if the file's first stream of this type is one of those in KEEP.
-codec() {
+# kept TYPE CODEC...: whether the file's first stream of this type is one of these, and can go out as it is.
+kept() {
   local found
   found=$(ffprobe -v error -select_streams "$1:0" -show_entries stream=codec_name -of csv=p=0 "$file" | head -n 1)
-  [[ " $2 " == *" ${found%,} "* ]] && echo copy || echo "$3"
+  shift
+  [[ " $* " == *" ${found%,} "* ]]
 }
 
 file=$1
-video=$(codec v "h264 hevc mpeg2video" libx264)
-audio=$(codec a "aac mp3 mp2 ac3" aac)
-broadcast_as "$(basename "${file%.*}").ts"
+# Encoded as players everywhere take it, with a key frame every two seconds or so, where viewers can begin.
+video=(libx264 -preset veryfast -pix_fmt yuv420p -g 50)
+kept v h264 hevc mpeg2video && video=(copy)
+audio=(aac)
+kept a aac mp3 mp2 ac3 && audio=(copy)
+name=$(basename "$file")
+broadcast_as "${name%.*}.ts"
 # ffmpeg keeps the time (-re), so that the element need not.
-ffmpeg -v error -nostdin -re -stream_loop -1 -i "$file" -map 0:v:0? -map 0:a:0? -c:v "$video" -c:a "$audio" -f mpegts - \
+ffmpeg -v error -nostdin -re -stream_loop -1 -i "$file" -map 0:v:0? -map 0:a:0? -c:v "${video[@]}" -c:a "${audio[@]}" \
+  -f mpegts - \
   | gst-launch-1.0 -e -q fdsrc ! "${sink[@]}" sync=false
