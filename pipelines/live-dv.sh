@@ -3,6 +3,8 @@
 # live-dv.sh USER@HOST
 # The line of 2008 was dvgrab | ffmpeg | ssh, and it still is: the picture is encoded here and signed there, by the
 # `swarm` that is installed there. HOST's name is what viewers are told. NAME and PORT are taken from the environment.
+# dvgrab tells the camcorder to play. One that is not set to play (VCR) but to film may record over its tape: take
+# the tape out.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=pipelines/need.sh
@@ -20,4 +22,4 @@ say "viewers open http://$host:$port/$name.tstream - Ctrl-C ends it"
 dvgrab --format raw - \
   | ffmpeg -v error -f dv -i - -vf yadif -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -b:v 1200k -g 50 \
     -c:a aac -b:a 96k -f mpegts - \
-  | ssh -o BatchMode=yes "$1" swarm live --name "$name" --source - --port "$port" --announce-address "$host"
+  | ssh -o BatchMode=yes "$1" swarm live --name "${name@Q}" --source - --port "$port" --announce-address "$host"
