@@ -55,12 +55,14 @@ impl Torrent {
 
     /// A block of a broadcast will be sent to this peer.
     pub(super) fn queue_live(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex) {
+        let (Some(live), Some(p)) = (&mut self.live, self.peers.get_mut(peer)) else { return };
+        if p.uploads.piece == Some(piece) {
+            return live.uplink.go_on(Waiting { peer, piece, lane: p.uploads.lane });
+        }
         let (first, full) = (self.is_first_copy(piece), self.has_no_room_for_others(now));
         let favoured = self.is_favoured(peer);
         let (Some(live), Some(p)) = (&mut self.live, self.peers.get_mut(peer)) else { return };
-        if p.uploads.piece.replace(piece) == Some(piece) {
-            return live.uplink.go_on(Waiting { peer, piece, lane: p.uploads.lane });
-        }
+        p.uploads.piece = Some(piece);
         if live.invites.is_new(piece) {
             p.uploads.promised.insert(piece);
         }
