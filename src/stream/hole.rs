@@ -39,9 +39,13 @@ pub fn at_hole(policy: StallPolicy, behind: Duration, span: Duration) -> Missing
     }
 }
 
-/// Whether what playback stopped for is not worth more waiting: all of the buffer is there behind it.
+/// Whether what playback stopped for is not worth much more waiting: all of the buffer is there behind it.
 pub fn is_given_up(policy: StallPolicy, behind: Duration, span: Duration) -> bool {
-    policy != StallPolicy::Stall && behind >= span
+    match policy {
+        StallPolicy::Stall => false,
+        StallPolicy::Drop => behind > Duration::ZERO,
+        StallPolicy::Auto => behind >= span,
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +65,8 @@ mod tests {
         let span = Duration::from_secs(10);
         let gives_up = |policy, ms| is_given_up(policy, Duration::from_millis(ms), span);
         assert_eq!([6_000, 9_999, 10_000].map(|ms| gives_up(StallPolicy::Auto, ms)), [false, false, true]);
-        assert!(gives_up(StallPolicy::Drop, 10_000) && !gives_up(StallPolicy::Stall, 60_000));
+        assert!(gives_up(StallPolicy::Drop, 1) && !gives_up(StallPolicy::Drop, 0));
+        assert!(!gives_up(StallPolicy::Stall, 60_000));
     }
 
     #[test]
