@@ -429,6 +429,7 @@ impl Playback {
                     return Some(Told::Drop);
                 }
                 self.tally.stalls += 1;
+                self.live.iter_mut().for_each(|live| live.full = None);
                 self.phase = Phase::Filling { since: now, told: None, stall: true };
                 self.fill(now, supply).map(Told::Buffering)
             }

@@ -121,7 +121,7 @@ impl Torrent {
         let (Some(_), Some(rate)) = (&self.live, playback.media_rate()) else { return 0 };
         let (hole, span) = (playback.first_missing(), ByteRate(rate).bytes_in(playback.buffer_span()));
         let piece_length = u64::from(self.pieces.geometry().piece_length());
-        let range = hole..hole.saturating_add(span + piece_length);
+        let range = hole..hole.saturating_add(span).saturating_add(piece_length);
         let pieces = self.pieces.geometry().span(&range);
         let exist = self.pieces.exist();
         let run = pieces.start.max(exist.start)..pieces.end.min(exist.end);
