@@ -22,7 +22,7 @@ use gstswarm::wire::message::Message;
 use rustix::process::Signal;
 use support::asker::Asker;
 use support::attacks::{Attack, Due};
-use support::broadcast::{self, PATIENCE, Plan, Source, Watcher, all_figures, delays};
+use support::broadcast::{self, PATIENCE, Plan, Source, Watcher, all_figures, delays, number_in};
 use support::commands;
 use support::crowd::Crowd;
 use support::decoding::decode;
@@ -45,7 +45,6 @@ const CHAIN: u8 = 51;
 const RESTART: u8 = 52;
 const CUT: u8 = 53;
 const STOPPED: u8 = 54;
-const ROUNDS: u8 = 55;
 const PORT: u8 = 56;
 const CROWD: u8 = 57;
 const FOUND: u8 = 58;
@@ -173,11 +172,6 @@ fn goes_on_after(name: &str, (group, number): (u8, u16), viewers: u8, ends: impl
     assert!(number_in(&plan.file(".restart")) > saved);
 }
 
-fn number_in(path: &Path) -> u64 {
-    let text = fs::read_to_string(path).expect("the file is there");
-    text.trim().parse().expect("it holds a number")
-}
-
 /// Runs `swarm live` that must not go on air; what it says.
 fn refuses(plan: &Plan, more: &[&str]) -> String {
     let mut process = plan.launch(more);
@@ -212,6 +206,7 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
     let second = read(".sauth");
     assert!(second != key && read(".tstream") != tstream);
     assert_eq!((read(".sauth.old"), read(".tstream.old")), (key.clone(), tstream.clone()));
+    assert!(plan.file(".old").exists() && plan.file("").exists(), "what was broadcast, too");
     airs(&plan, &["--new"]);
     let entries = fs::read_dir(&plan.folder).expect("it can be listed");
     let kept: Vec<_> = entries.map(|e| fs::read(e.expect("an entry").path()).unwrap_or_default()).collect();
@@ -231,6 +226,16 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
         assert!(said.contains("cannot be made"), "{said}");
         assert_eq!(names(), before);
     }
+
+    // Nor is somebody else's file written over.
+    let film = Plan { name: "film.ts".to_owned(), ..plan.clone() };
+    fs::write(film.file(""), b"a film").expect("it can be written");
+    for options in [&[][..], &["--new"]] {
+        let said = refuses(&film, options);
+        assert!(said.contains("film.ts is there already, and is no broadcast"), "{said}");
+        assert_eq!(fs::read(film.file("")).expect("it is there"), b"a film");
+    }
+    fs::remove_file(film.file("")).expect("it can be removed");
 
     // Whatever is wrong, the file is named and nothing is changed.
     let (good, restart) = (read(".sauth"), read(".restart"));
@@ -456,58 +461,6 @@ fn a_viewer_that_stood_still_for_longer_than_its_window_hooks_in_anew() {
         assert_eq!(runs[runs.len() - 1].end, end, "{runs:?}");
     }
     source.until_over();
-}
-
-/// A ring of two seconds, of which half a second is kept.
-#[test]
-fn a_tiny_ring_goes_round_ten_times_and_nobody_is_given_anything_old() {
-    let scratch = scratch("rounds");
-    let plan =
-        Plan { rate: 63_488, seconds: 2, piece: 4_096, ..Plan::new(scratch.path(), address(SOURCES, 8)) };
-    let (in_a_piece, window, ring_pieces) = ((plan.piece as u64 - 128) / 188, 8, 32);
-    let mut source = plan.start();
-    let feed = source.feed(0, plan.rate);
-    feed.until_more(in_a_piece * window);
-    let mut viewers: Vec<(u64, Watcher)> = Vec::new();
-    for round in 0..10 {
-        let end = feed.next() + ring_pieces * in_a_piece;
-        // In turn from the source and from who came last.
-        let upstream = viewers.last().filter(|_| round % 2 == 1).map_or(source.at, |(_, viewer)| viewer.at);
-        let (name, at) = (format!("viewer-{round}"), address(ROUNDS, round));
-        let viewer = Watcher::start(&name, scratch.path(), &source.tstream, at, &[upstream], &[]);
-        viewers.push((feed.next(), viewer));
-        feed.until_more(end.saturating_sub(feed.next()));
-    }
-    let end = feed.stop();
-    let (mut given, mut gaps) = (0, 0);
-    let wanted: u64 = viewers.iter().map(|(since, _)| end - since).sum();
-    for (since, viewer) in &mut viewers {
-        viewer.until_over();
-        let runs = runs(&viewer.given());
-        assert!(
-            runs.is_sorted_by(|a, b| a.end < b.start),
-            "back in time: {runs:?}\n{}",
-            viewer.process.story()
-        );
-        // Whom it has it from may be behind itself, but not by a round.
-        let oldest = since.saturating_sub(ring_pieces * in_a_piece);
-        assert!(runs[0].start >= oldest, "{runs:?} was given after {since}");
-        assert_eq!(
-            (runs[runs.len() - 1].end, viewer.figure("banned")),
-            (end, 0),
-            "{}",
-            viewer.process.story()
-        );
-        given += runs.iter().map(|run| run.end - run.start).sum::<u64>();
-        gaps += runs.len() - 1;
-    }
-    source.until_over();
-    println!("{given} of {wanted} packets, {gaps} gaps");
-    // What has left the window lies in the ring still, until it is written over.
-    let (ring, newest) = (Ring::open(&source.tstream), number_in(&plan.file(".restart")) - 1);
-    let there = (newest + 1 - ring_pieces..=newest).filter(|seq| ring.piece(*seq as u32).is_some()).count();
-    assert_eq!(there as u64, ring_pieces);
-    assert!(given >= wanted * 9 / 10, "{given} of {wanted} packets, {gaps} gaps");
 }
 
 /// The answer to a request: its status, its headers, and its body.

@@ -276,3 +276,9 @@ pub fn delays(viewers: &[&Watcher], feed: &Feed, time: Duration) -> Vec<Vec<Dura
         })
         .collect()
 }
+
+/// The number that this file holds.
+pub fn number_in(path: &Path) -> u64 {
+    let text = std::fs::read_to_string(path).expect("the file is there");
+    text.trim().parse().expect("it holds a number")
+}

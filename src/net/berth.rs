@@ -25,7 +25,8 @@ impl Berth {
     /// Takes the place that a plan wants. Changes nothing on disk, and does not look at the bitrate.
     ///
     /// # Errors
-    /// When the name or the folder will not do, the port cannot be had, or the broadcast is on air already.
+    /// When the name or the folder will not do, the port cannot be had, or the broadcast is on air already, and when
+    /// there is a file of that name which is none of a broadcast.
     pub fn take(plan: &Plan) -> Result<Self, StationError> {
         let files = Files::new(plan)?;
         is_writable(&plan.folder).map_err(|source| StationError::Folder {
@@ -33,6 +34,7 @@ impl Berth {
             folder: shown(&plan.folder),
             source,
         })?;
+        files.refuse_others()?;
         let listener =
             Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
         let listener = listener.map_err(|(addr, source)| OpenError::Listen { addr, source })?;

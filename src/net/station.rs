@@ -155,6 +155,12 @@ pub enum StationError {
         /// Where the key should be.
         key: String,
     },
+    /// Somebody else's file has the name of the ring.
+    #[error("{path} is there already, and is no broadcast: choose another name, or move that file away")]
+    Taken {
+        /// The file.
+        path: String,
+    },
     /// Two would use the same numbers.
     #[error("{path}: this broadcast is on air already, from another process")]
     OnAir {
@@ -189,6 +195,7 @@ pub(super) struct Files {
     pub(super) tstream: PathBuf,
     key: PathBuf,
     restart: PathBuf,
+    ring: PathBuf,
 }
 
 impl Station {
@@ -298,7 +305,17 @@ impl Files {
             return Err(StationError::Name(escape(name)));
         }
         let file = |ending: &str| plan.folder.join(format!("{name}{ending}"));
-        Ok(Self { tstream: file(".tstream"), key: file(".sauth"), restart: file(".restart") })
+        let (tstream, key, restart) = (file(".tstream"), file(".sauth"), file(".restart"));
+        Ok(Self { tstream, key, restart, ring: file("") })
+    }
+
+    /// What was not made here is not to be written over.
+    pub(super) fn refuse_others(&self) -> Result<(), StationError> {
+        let ours = self.tstream.exists() || self.key.exists();
+        match fs::symlink_metadata(&self.ring) {
+            Ok(_) if !ours => Err(StationError::Taken { path: shown(&self.ring) }),
+            _ => Ok(()),
+        }
     }
 
     /// Keeps other processes from this broadcast, if it was made already.
@@ -317,7 +334,7 @@ impl Files {
 
     /// Nothing is ever written over: what was there keeps its name with `.old` behind it, or a number more.
     fn put_aside(&self) -> Result<(), StationError> {
-        let files = [&self.restart, &self.tstream, &self.key];
+        let files = [&self.restart, &self.ring, &self.tstream, &self.key];
         let endings = (1_u32..).map(|n| if n == 1 { ".old".to_owned() } else { format!(".old{n}") });
         let free = |ending: &String| files.iter().all(|path| !with_ending(path, ending).exists());
         let Some(ending) = endings.take(MAX_OLD).find(free) else {

@@ -34,9 +34,10 @@ fn kind(error: &StationError) -> gst::ResourceError {
             gst::ResourceError::Busy
         }
         StationError::OnAir { .. } | StationError::Open(OpenError::Watched) => gst::ResourceError::Busy,
-        StationError::Name(_) | StationError::Draft { .. } | StationError::Open(OpenError::Listen { .. }) => {
-            gst::ResourceError::Settings
-        }
+        StationError::Name(_)
+        | StationError::Taken { .. }
+        | StationError::Draft { .. }
+        | StationError::Open(OpenError::Listen { .. }) => gst::ResourceError::Settings,
         StationError::AuxSeed(_) => gst::ResourceError::NotFound,
         StationError::Key { .. } | StationError::Tstream { .. } => gst::ResourceError::OpenRead,
         StationError::OtherKey { .. } | StationError::NoKey { .. } => gst::ResourceError::NotAuthorized,
