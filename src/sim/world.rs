@@ -28,6 +28,8 @@ const MAX_EVENTS: u64 = 200_000_000;
 const HANDSHAKE_TRIPS: u32 = 2;
 /// A tracker answers after this time.
 const TRACKER_DELAY: Duration = Duration::from_millis(50);
+/// ... and is asked again after this time at the earliest.
+const TRACKER_REST: Duration = Duration::from_secs(60);
 /// The swarm that all hosts are in.
 pub const INFO_HASH: InfoHash = InfoHash([0x5a; 20]);
 
@@ -79,6 +81,8 @@ pub struct Host {
     pub(super) receiving_until: Instant,
     /// When its next wake-up is planned.
     wake: Instant,
+    /// When the tracker answers, or answered, it last.
+    told: Instant,
 }
 
 /// Everything there is.
@@ -167,6 +171,7 @@ impl World {
             sending: false,
             receiving_until: Instant::ZERO,
             wake: Instant::FAR_FUTURE,
+            told: Instant::ZERO,
         });
         self.plan(Instant::ZERO + joins, Happening::Join(id));
         id
@@ -255,10 +260,20 @@ impl World {
     }
 
     fn on_join(&mut self, host: HostId) {
-        self.hosts[host.0].present = true;
+        (self.hosts[host.0].present, self.hosts[host.0].told) = (true, self.now);
         self.addresses.insert(self.hosts[host.0].addr, host);
         self.step(host, Input::Timeout);
         self.on_found(host);
+    }
+
+    /// It asks the tracker, as soon as it may.
+    fn on_want_peers(&mut self, host: HostId) {
+        let told = self.hosts[host.0].told;
+        if told <= self.now {
+            let at = (told + TRACKER_REST).max(self.now + TRACKER_DELAY);
+            self.hosts[host.0].told = at;
+            self.plan(at, Happening::Found(host));
+        }
     }
 
     /// The tracker tells who is there.
@@ -388,7 +403,7 @@ impl World {
                 let at = self.now + trip * HANDSHAKE_TRIPS + Duration::from_micros(100);
                 self.plan(at, Happening::Shaken { from: id, addr });
             }
-            Output::WantPeers => self.plan(self.now + TRACKER_DELAY, Happening::Found(id)),
+            Output::WantPeers => self.on_want_peers(id),
             Output::Wait(_) | Output::Start(_) | Output::Event(_) => unreachable!("the host took care of it"),
         }
     }

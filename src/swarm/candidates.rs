@@ -144,6 +144,11 @@ impl Candidates {
         self.book.values().filter(|c| matches!(c.state, State::Idle { .. })).count()
     }
 
+    /// Whether an address could be dialled now.
+    pub fn has_ready(&self, now: Instant) -> bool {
+        self.book.values().any(|c| matches!(c.state, State::Idle { next } if next <= now))
+    }
+
     /// Connections in progress.
     pub const fn dialling(&self) -> usize {
         self.dialling

@@ -21,8 +21,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(100);
 const SILENCE: Duration = Duration::from_secs(180);
 /// A slot that somebody left is given to those who wait within this time.
 const EARLY_ROUND: Duration = Duration::from_secs(1);
-/// Fewer connected peers than this (or than `max_peers`): more addresses would help.
+/// Fewer connected peers than this (or than `max_peers`): more addresses would help. Who watches a broadcast calls no
+/// more: the others' places are for those whom nobody can call, and for those who come next.
 const ENOUGH_PEERS: usize = 24;
+/// ... but so many are to be of our own choice: whoever wants to keep us from the swarm may call us.
+const OF_OUR_CHOICE: usize = 8;
+/// One of so many may answer.
+const CALLS_FOR_ONE: usize = 2;
 /// More addresses are asked for at most this often.
 const WANT_PEERS_EVERY: Duration = Duration::from_secs(10);
 /// What we call ourselves in the extension handshake.
@@ -173,15 +178,33 @@ impl Torrent {
 
     pub(super) fn dial(&mut self, now: Instant) {
         let wanting = self.pieces.left() > 0 || !self.readers.is_empty() || !self.pieces.have().is_empty();
-        while wanting && self.peers.len() + self.candidates.dialling() < self.config.max_peers {
+        let calls = if wanting { self.calls().saturating_sub(self.candidates.dialling()) } else { 0 };
+        for _ in 0..calls {
             let Some(addr) = self.candidates.next(now) else { break };
             self.out.push_back(Output::Dial { addr });
         }
-        let short = self.peers.len() < ENOUGH_PEERS.min(self.config.max_peers);
-        if short && self.pieces.left() > 0 && self.candidates.idle_count() == 0 && now >= self.next_want {
+        // Those that are not to be called yet, as they did not answer before, may be gone.
+        let asks = self.is_short() && self.pieces.left() > 0 && now >= self.next_want;
+        if asks && !self.candidates.has_ready(now) {
             self.next_want = now + WANT_PEERS_EVERY;
             self.out.push_back(Output::WantPeers);
         }
+    }
+
+    /// How many may be called at a time.
+    fn calls(&self) -> usize {
+        let places = self.config.max_peers.saturating_sub(self.peers.len());
+        if self.live.is_some() { places.min(self.lacking() * CALLS_FOR_ONE) } else { places }
+    }
+
+    /// Whether more addresses would help.
+    fn is_short(&self) -> bool {
+        self.peers.len() < self.config.max_peers && self.lacking() > 0
+    }
+
+    fn lacking(&self) -> usize {
+        let called = self.peers.values().filter(|p| p.direction == Direction::Outgoing).count();
+        ENOUGH_PEERS.saturating_sub(self.peers.len()).max(OF_OUR_CHOICE.saturating_sub(called))
     }
 }
 
@@ -201,6 +224,51 @@ mod tests {
         assert_eq!(bed.closed, [peer]);
         bed.wait(Duration::from_secs(300));
         assert_eq!(bed.dials, 1);
+    }
+
+    fn addresses(count: u8) -> Vec<SocketAddr> {
+        (0..count).map(|n| ([10, 0, 1, n], 6881).into()).collect()
+    }
+
+    /// In a swarm that comes and goes most of the addresses that one knows are of those who have gone.
+    #[test]
+    fn who_knows_only_addresses_that_do_not_answer_asks_for_more() {
+        let mut bed = Testbed::new(config(), 1 << 15, 10 << 15, false);
+        bed.open(0..10 << 15);
+        bed.input(Input::Found { source: Source::Tracker, addrs: addresses(3) });
+        assert_eq!(bed.dials, 3);
+        let asked = bed.wants;
+        addresses(3).into_iter().for_each(|addr| bed.input(Input::DialFailed { addr }));
+        bed.wait(WANT_PEERS_EVERY * 2);
+        assert!(bed.wants > asked);
+    }
+
+    #[test]
+    fn a_viewer_that_has_enough_neighbours_calls_no_more() {
+        let mut bed = Testbed::live(400, false);
+        let peers: Vec<_> = (0..ENOUGH_PEERS).map(|_| bed.live_peer(100..140)).collect();
+        bed.watch();
+        bed.input(Input::Found { source: Source::Tracker, addrs: addresses(40) });
+        bed.wait(Duration::from_secs(1));
+        assert_eq!(bed.dials, 0);
+        bed.input(Input::Closed { peer: peers[0], hostile: false });
+        assert_eq!(bed.dials, CALLS_FOR_ONE);
+    }
+
+    /// Whoever calls us until we call nobody would be all that we know of the swarm.
+    #[test]
+    fn some_neighbours_are_of_our_own_choice() {
+        let mut bed = Testbed::live(400, false);
+        for n in 1..=30 {
+            let hello = Hello { peer_id: crate::wire::ids::PeerId([n; 20]), ..config().hello };
+            let called =
+                bed.torrent.connect(bed.now, ([10, 9, 9, n], 999).into(), Direction::Incoming, hello);
+            assert!(called.is_ok());
+        }
+        bed.watch();
+        bed.input(Input::Found { source: Source::Tracker, addrs: addresses(40) });
+        bed.wait(Duration::from_secs(1));
+        assert_eq!(bed.dials, OF_OUR_CHOICE * CALLS_FOR_ONE);
     }
 
     #[test]
