@@ -320,6 +320,47 @@ fn what_will_not_do_is_told_before_the_source_is_read() {
     assert!(fs::read_dir(&plan.folder).expect("it can be listed").next().is_none());
 }
 
+/// Neither when a broadcast is new nor for those who wait for one that is taken up.
+#[test]
+fn a_source_that_gives_nothing_makes_nothing_and_ends_nothing() {
+    let scratch = scratch("no-source");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 29));
+    let note = scratch.path().join("note.txt");
+    fs::write(&note, "this is no film").expect("it can be written");
+    let note = note.to_str().expect("UTF-8");
+    let cannot = |source: &str| {
+        let said = refuses(&plan, &["--source", source]);
+        assert!(said.contains(source) && said.contains("cannot read the source"), "{said}");
+    };
+    let wrong = [note, "missing.mkv", "nosuch://x", "http://127.0.0.1:1/x.mkv"];
+    wrong.into_iter().for_each(cannot);
+    assert!(["", ".tstream", ".sauth", ".restart"].iter().all(|ending| !plan.file(ending).exists()));
+
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let mut viewer =
+        Watcher::start("viewer", scratch.path(), &plan.tstream(), address(SERVICE, 10), &[source.at], &[]);
+    viewer.until_given(0);
+    source.process.signal(Signal::TERM);
+    assert!(source.process.until_ended(PATIENCE).success(), "{}", source.process.story());
+    let cut = feed.stop();
+    wrong.into_iter().for_each(cannot);
+    // What feeds it has failed, say.
+    let mut unfed = plan.launch(&[]);
+    assert_eq!(unfed.close().code(), Some(1), "{}", unfed.story());
+    assert!(unfed.log().contains("before anything came"), "{}", unfed.story());
+    assert!(viewer.process.runs(), "{}", viewer.process.story());
+
+    let mut source = plan.start();
+    let feed = source.feed(cut, plan.rate);
+    viewer.until_packet(cut);
+    feed.stop();
+    source.until_over();
+    let said = source.process.log();
+    assert!(said.contains("is over; Ctrl-C ends at once"), "{said}");
+    viewer.until_over();
+}
+
 #[test]
 fn what_is_no_media_goes_on_air_with_a_warning() {
     let scratch = scratch("opaque");
@@ -342,7 +383,7 @@ fn what_is_no_media_goes_on_air_with_a_warning() {
 
     let mut media = plan.start();
     let feed = media.feed(0, plan.rate);
-    media.until("pieces", |f| f["piece"].as_u64() > Some(20));
+    media.until("what tells what it is", |f| f["input"].as_u64() > Some(100_000));
     drop(feed);
     media.until_over();
     assert!(!media.process.log().contains("is not recognised"), "{}", media.process.story());

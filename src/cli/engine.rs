@@ -137,17 +137,22 @@ pub(super) fn open(metainfo: Arc<Metainfo>, options: Options) -> anyhow::Result<
     Ok(Engine { notices: handle.notices(), handle, checked: None, silence: None, failure: None })
 }
 
-/// Waits while the last pieces of a broadcast, and word of its end, are on their way to others.
+/// Waits while the last pieces of a broadcast, and word of its end, are on their way to others. Who is asked to end
+/// meanwhile does; who was before is a little quicker.
 pub(super) async fn let_them_finish(handle: &Handle, interrupt: &Interrupt) {
+    let asked_before = interrupt.is_set();
     let (begun, mut quiet, mut sent) = (Instant::now(), Instant::now(), handle.stats().uploaded);
     while begun.elapsed() < LAST_PIECES && quiet.elapsed() < NOBODY {
         // The figures are a moment old: what was made last does not count at once.
         tokio::time::sleep(LOOK).await;
+        if interrupt.is_set() && !asked_before {
+            return;
+        }
         let stats = handle.stats();
         if std::mem::replace(&mut sent, stats.uploaded) != stats.uploaded {
             quiet = Instant::now();
         } else if stats.live.is_none_or(|live| live.behind == 0)
-            || interrupt.is_set() && quiet.elapsed() > PATIENCE / 3
+            || asked_before && quiet.elapsed() > PATIENCE / 3
         {
             return;
         }

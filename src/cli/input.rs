@@ -7,11 +7,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use gst::prelude::*;
 
@@ -25,10 +27,30 @@ const WAITING: usize = 64;
 /// How often to see whether the pipeline has failed.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Why a source cannot be used of which nothing goes into MPEG-TS.
+const NOTHING_FITS: &str =
+    "it holds no stream that MPEG-TS takes: let ffmpeg encode it, as in the README, and pipe it in";
+
 /// An open source.
 pub(super) struct Input {
+    /// What the user calls it, fit for print.
+    name: String,
     chunks: Receiver<Chunk>,
-    pipeline: Option<gst::Pipeline>,
+    /// Something that GStreamer opens.
+    pipeline: Option<Remuxing>,
+}
+
+/// A source on its way through GStreamer.
+struct Remuxing {
+    pipeline: gst::Pipeline,
+    fate: Arc<Fate>,
+}
+
+/// What became of the streams in a source.
+#[derive(Default)]
+struct Fate {
+    taken: AtomicBool,
+    left_out: AtomicBool,
 }
 
 /// What it gives.
@@ -44,22 +66,40 @@ impl Input {
     /// # Errors
     /// When there is no such thing.
     pub(super) fn open(source: &str) -> anyhow::Result<Self> {
+        let name = match source {
+            "-" => "standard input".to_owned(),
+            named => harmless(named),
+        };
         if source == "-" {
-            return Self::of_stream(sink::stdin()?);
+            return Self::of_stream(name, sink::stdin()?);
         }
         if source.contains("://") {
-            return Self::of_uri(source);
+            return Self::of_uri(name, source);
         }
-        let shown = harmless(source);
         let path = Path::new(source);
-        let metadata = path.metadata().with_context(|| format!("cannot read the source {shown}"))?;
-        let kind = metadata.file_type();
+        let unreadable = || format!("cannot read the source {name}");
+        let kind = path.metadata().with_context(unreadable)?.file_type();
         if kind.is_fifo() || kind.is_char_device() {
-            return Self::of_stream(File::open(path).with_context(|| format!("cannot read {shown}"))?);
+            let file = File::open(path).with_context(unreadable)?;
+            return Self::of_stream(name, file);
         }
-        let whole = path.canonicalize().with_context(|| format!("cannot read the source {shown}"))?;
-        let uri = glib::filename_to_uri(whole, None).with_context(|| format!("{shown} has no URI"))?;
-        Self::of_uri(&uri)
+        let whole = path.canonicalize().with_context(unreadable)?;
+        let uri = glib::filename_to_uri(whole, None).with_context(|| format!("{name} has no URI"))?;
+        Self::of_uri(name, &uri)
+    }
+
+    /// Whether it goes out in its own time, as what GStreamer opens does.
+    pub(super) const fn is_timed(&self) -> bool {
+        self.pipeline.is_some()
+    }
+
+    /// Waits for the beginning of the stream.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there is nothing in it.
+    pub(super) fn first(&self) -> anyhow::Result<Bytes> {
+        let name = &self.name;
+        self.next()?.with_context(|| format!("the source {name} holds nothing that could be broadcast"))
     }
 
     /// Waits for some of the stream; `None` at its end.
@@ -71,51 +111,63 @@ impl Input {
             match self.chunks.recv_timeout(LOOK) {
                 Ok(Chunk::Bytes(bytes)) => return Ok(Some(bytes)),
                 Ok(Chunk::End) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Ok(Chunk::Failed(error)) => return Err(error).context("cannot read the source"),
+                Ok(Chunk::Failed(error)) => {
+                    return Err(error).with_context(|| format!("cannot read the source {}", self.name));
+                }
                 Err(RecvTimeoutError::Timeout) => self.check()?,
             }
         }
     }
 
-    fn of_stream(input: File) -> anyhow::Result<Self> {
+    fn of_stream(name: String, input: File) -> anyhow::Result<Self> {
         let (give, chunks) = mpsc::sync_channel(WAITING);
         let thread = thread::Builder::new().name("swarm-input".to_owned());
         thread.spawn(move || read_all(input, &give)).context("cannot start a thread: too many processes?")?;
-        Ok(Self { chunks, pipeline: None })
+        Ok(Self { name, chunks, pipeline: None })
     }
 
-    fn of_uri(uri: &str) -> anyhow::Result<Self> {
+    fn of_uri(name: String, uri: &str) -> anyhow::Result<Self> {
         gst::init().context("GStreamer cannot be used")?;
         let (give, chunks) = mpsc::sync_channel(WAITING);
-        let pipeline = remuxing(uri, give)?;
-        let input = Self { chunks, pipeline: Some(pipeline.clone()) };
-        if pipeline.set_state(gst::State::Playing).is_err() {
+        let remuxing = remuxing(uri, give)?;
+        let started = remuxing.pipeline.set_state(gst::State::Playing);
+        let input = Self { name, chunks, pipeline: Some(remuxing) };
+        if started.is_err() {
             input.check()?;
-            bail!("GStreamer cannot open {}", harmless(uri));
+            bail!("GStreamer cannot open the source {}", input.name);
         }
         Ok(input)
     }
 
     /// Whether the pipeline has failed.
     fn check(&self) -> anyhow::Result<()> {
-        let bus = self.pipeline.as_ref().and_then(gst::prelude::ElementExt::bus);
-        let failed = bus.and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
-        match failed.as_ref().map(|message| message.view()) {
-            Some(gst::MessageView::Error(error)) => Err(anyhow!(
-                "GStreamer cannot go on with the source: {}",
-                harmless(&error.error().to_string())
-            )),
-            _ => Ok(()),
+        self.pipeline.as_ref().and_then(Remuxing::failure).map_or(Ok(()), |why| {
+            bail!("GStreamer cannot read the source {}: {why}", self.name);
+        })
+    }
+}
+
+impl Remuxing {
+    /// Why it cannot go on, if so: fit for print.
+    fn failure(&self) -> Option<String> {
+        let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
+        let gst::MessageView::Error(error) = message.view() else { return None };
+        if self.fate.left_out.load(Ordering::Relaxed) && !self.fate.taken.load(Ordering::Relaxed) {
+            return Some(NOTHING_FITS.to_owned());
         }
+        let what = error.error().to_string();
+        // What it says is often general; what it knows is at the end of what it says to programmers.
+        let more = error.debug().and_then(|debug| debug.lines().nth(1).map(|line| format!(" ({line})")));
+        Some(harmless(&format!("{what}{}; does gst-play-1.0 play it?", more.unwrap_or_default())))
     }
 }
 
 impl Drop for Input {
     fn drop(&mut self) {
-        if let Some(pipeline) = &self.pipeline {
+        if let Some(remuxing) = &self.pipeline {
             // Whoever waits to give something sees that nobody takes it any more.
             self.chunks.try_iter().for_each(drop);
-            let _ = pipeline.set_state(gst::State::Null);
+            let _ = remuxing.pipeline.set_state(gst::State::Null);
         }
     }
 }
@@ -141,7 +193,7 @@ fn read_all(mut input: File, give: &SyncSender<Chunk>) {
 }
 
 /// Source, parsers, muxer, and a sink that gives what comes when it is due.
-fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<gst::Pipeline> {
+fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<Remuxing> {
     let make = |name: &str| {
         let element = gst::ElementFactory::make(name).build();
         element.with_context(|| format!("GStreamer's element {name} is missing: install its plugins"))
@@ -161,10 +213,11 @@ fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<gst::Pipeline>
             let _ = pad.link(&sink);
         }
     });
-    let (weak, muxer) = (pipeline.downgrade(), mux);
+    let (weak, muxer, fate) = (pipeline.downgrade(), mux, Arc::new(Fate::default()));
+    let each = Arc::clone(&fate);
     parse.connect_pad_added(move |_, pad| {
         if let Some(pipeline) = weak.upgrade() {
-            take_stream(&pipeline, &muxer, pad);
+            take_stream(&pipeline, &muxer, pad, &each);
         }
     });
     let end = give.clone();
@@ -182,11 +235,11 @@ fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<gst::Pipeline>
         let _ = give.send(Chunk::Bytes(Bytes::copy_from_slice(&map)));
         None
     });
-    Ok(pipeline)
+    Ok(Remuxing { pipeline, fate })
 }
 
 /// A stream of the source goes into the muxer, if that takes it.
-fn take_stream(pipeline: &gst::Pipeline, mux: &gst::Element, pad: &gst::Pad) {
+fn take_stream(pipeline: &gst::Pipeline, mux: &gst::Element, pad: &gst::Pad, fate: &Fate) {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let linked = || {
         let queue = gst::ElementFactory::make("queue").build().ok()?;
@@ -198,12 +251,13 @@ fn take_stream(pipeline: &gst::Pipeline, mux: &gst::Element, pad: &gst::Pad) {
         queue.sync_state_with_parent().ok()?;
         pad.link(&queue.static_pad("sink")?).ok()
     };
-    if linked().is_none() {
-        warn(&format!(
-            "a stream of the source is left out, MPEG-TS does not take it: {}",
-            harmless(&caps.to_string())
-        ));
+    if linked().is_some() {
+        fate.taken.store(true, Ordering::Relaxed);
+        return;
     }
+    fate.left_out.store(true, Ordering::Relaxed);
+    let kind = caps.structure(0).map_or("of an unknown kind", |structure| structure.name().as_str());
+    warn(&format!("a stream of the source is left out, MPEG-TS does not take it: {}", harmless(kind)));
 }
 
 /// What brings a stream into the form that MPEG-TS wants. Who joins late needs the decoder's parameters with each key

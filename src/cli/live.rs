@@ -220,7 +220,7 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
     let broadcaster = Arc::new(broadcaster);
     let mut fed = begun.feed(Arc::clone(&broadcaster), args.source.clone(), args.on_eof)?;
     let (mut status, mut warned) = (Status::new(), false);
-    let ended = loop {
+    let (end, result) = loop {
         let (made, stats) = (figures.stats(), handle.stats());
         warn_once(&mut warned, &made);
         let line = words(&made, &stats);
@@ -235,17 +235,16 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
         tokio::select! {
             // A service manager ends whoever feeds us, too: that is not the end of the broadcast.
             biased;
-            asked = interrupt.asked() => break Ok(asked.into()),
+            asked = interrupt.asked() => break (asked.into(), Ok(())),
             ended = &mut fed => {
                 let ended = ended.context("the thread that reads the source panicked")?;
-                break ended.map(|()| End::Broadcast);
+                break end_of_source(figures.stats().bytes, ended);
             }
             () = tokio::time::sleep(TICK) => {}
         }
     };
     drop(status);
-    let end = ended.as_ref().copied().unwrap_or(End::Broadcast);
-    say(end.words());
+    say(end.words(interrupt.is_set()));
     let made = tokio::task::spawn_blocking(move || match end {
         End::Broadcast => broadcaster.end(),
         End::Process => broadcaster.pause(),
@@ -255,7 +254,19 @@ async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interru
     let_them_finish(&handle, interrupt).await;
     tracker.stop().await;
     handle.shut_down(PATIENCE).await;
-    ended.map(|_| Exit::Done)
+    result.map(|()| Exit::Done)
+}
+
+/// The source has ended, or failed. One that gave nothing (a mistake in the command that feeds us, say) is no reason to
+/// end what viewers wait for.
+fn end_of_source(bytes: u64, ended: anyhow::Result<()>) -> (End, anyhow::Result<()>) {
+    if bytes > 0 {
+        return (End::Broadcast, ended);
+    }
+    (
+        End::Process,
+        ended.and_then(|()| bail!("the source ended before anything came from it: look at what feeds it")),
+    )
 }
 
 fn warn_once(warned: &mut bool, made: &BroadcastStats) {
@@ -283,9 +294,13 @@ impl From<Asked> for End {
 }
 
 impl End {
-    const fn words(self) -> &'static str {
+    /// What is said; `pressed` tells whether Ctrl-C led to it.
+    const fn words(self, pressed: bool) -> &'static str {
         match self {
-            Self::Broadcast => "telling viewers that the broadcast is over; Ctrl-C (once more) ends at once",
+            Self::Broadcast if pressed => {
+                "telling viewers that the broadcast is over; Ctrl-C once more ends at once"
+            }
+            Self::Broadcast => "telling viewers that the broadcast is over; Ctrl-C ends at once",
             Self::Process => "stopping: viewers wait until the same command takes the broadcast up again",
         }
     }
@@ -336,6 +351,11 @@ impl Begun {
     fn open(source: &str, measure: bool) -> anyhow::Result<Self> {
         let mut begun = Self { input: Input::open(source)?, read: Vec::new(), bitrate: 0 };
         if !measure {
+            // Only its first bytes show that it can be read. A pipe may be silent for long, and be fed yet.
+            if begun.input.is_timed() {
+                let first = begun.input.first()?;
+                begun.read.push((Instant::now(), first));
+            }
             return Ok(begun);
         }
         say("measuring the bitrate");
