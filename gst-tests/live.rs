@@ -32,7 +32,7 @@ use support::film::Film;
 use support::line::encoded;
 use support::live_attacks::{self, Ring};
 use support::media::{self, Container, Picture};
-use support::network::Network;
+use support::network::{Network, free_port};
 use support::process::Running;
 use support::stranger::{Stranger, address};
 use support::subject::{descriptors, peak_memory};
@@ -264,6 +264,35 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
     spoil(".tstream", Some(&tstream[..tstream.len() / 2]), &[]);
     assert_eq!((read(".sauth"), read(".restart")), (good, restart));
     airs(&plan, &[]);
+}
+
+/// Goes on air with these options until it says so; what it says.
+fn says_on_air(plan: &Plan, more: &[&str]) -> String {
+    let mut process = plan.launch(more);
+    process.until_printed("on air at ", PATIENCE);
+    process.signal(Signal::TERM);
+    assert!(process.until_ended(PATIENCE).success(), "{}", process.story());
+    process.log()
+}
+
+#[test]
+fn a_broadcast_that_is_taken_up_elsewhere_says_where_it_is_and_that_viewers_do_not_come() {
+    let scratch = scratch("elsewhere");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 30));
+    let (ip, port) = (plan.at.ip(), plan.at.port());
+    says_on_air(&plan, &[]);
+    let same = says_on_air(&plan, &["--announce-address", &ip.to_string()]);
+    assert!(!same.contains("viewers to"), "{same}");
+    let elsewhere = Plan { at: SocketAddr::new(ip, free_port()), ..plan.clone() };
+    let said = says_on_air(&elsewhere, &[]);
+    for words in [format!("on air at http://{}/", elsewhere.at), format!("--port {port}"), "--new".to_owned()]
+    {
+        assert!(said.contains(&words), "`{words}` is missing in\n{said}");
+    }
+    let named = says_on_air(&plan, &["--announce-address", "tv.example.org"]);
+    for words in [&format!("viewers to {ip}, not to tv.example.org"), "on air at http://tv.example.org:"] {
+        assert!(named.contains(words), "`{words}` is missing in\n{named}");
+    }
 }
 
 /// Its pieces go out part-filled, two a second.

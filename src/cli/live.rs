@@ -1,31 +1,28 @@
 //! `swarm live`: cuts a live stream into signed pieces and gives them to its viewers.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
-use clap::ValueEnum;
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::create::read_thumbnail;
 use super::engine::{PATIENCE, block_on, let_them_finish};
 use super::exit::{AFTER_HELP, Exit};
-use super::input::Input;
+use super::feeding::{Begun, OnEof};
 use super::output;
 use super::progress::{Status, harmless, say, warn};
 use super::signals::{Asked, Interrupt};
-use super::values;
+use super::{taking_up, values};
 use crate::metainfo::playtime;
 use crate::net::aux_seeds::AuxSeeds;
 use crate::net::berth::Berth;
-use crate::net::broadcast::{BroadcastStats, Broadcaster, OPAQUE};
-use crate::net::station::{Plan, Station, own_address};
+use crate::net::broadcast::{BroadcastStats, OPAQUE};
+use crate::net::station::{Plan, Station, in_url, own_address};
 use crate::rate::ByteRate;
 use crate::swarm::event::Stats;
 
@@ -33,21 +30,6 @@ use crate::swarm::event::Stats;
 const PORT: u16 = 8764;
 /// How often status and `--json` are renewed.
 const TICK: Duration = Duration::from_secs(1);
-/// The bitrate is measured over this time.
-const MEASURE: Duration = Duration::from_secs(5);
-/// A rate measured on so little media is rounded up, for the variation that is to come.
-const MEASURED_SPARE: (u64, u64) = (11, 10);
-/// How often a source that has ended is tried again.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// What happens when the source ends.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
-enum OnEof {
-    /// Viewers see the end of the stream
-    Exit,
-    /// The source is opened again, and viewers wait
-    Wait,
-}
 
 /// Broadcast a live stream
 ///
@@ -176,7 +158,7 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
     // What will not do is told before anybody waits for the source.
     let berth = Berth::take(&plan)?;
     let source = args.source.clone();
-    let known = plan.bitrate > 0 || !plan.anew && plan.is_there();
+    let known = plan.bitrate > 0 || berth.old().is_some();
     let begun = async {
         let begun = tokio::task::spawn_blocking(move || Begun::open(&source, !known)).await;
         begun.context("the thread that reads the source panicked")?
@@ -190,13 +172,14 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
         plan.bitrate = begun.bitrate;
     }
     let station = Station::open(&plan, berth)?;
-    announce(&station, plan.bitrate);
+    announce(&station, &plan, &args);
     let exit = on_air(station, begun, &args, &interrupt).await?;
     Ok(exit)
 }
 
-fn announce(station: &Station, bitrate: u64) {
+fn announce(station: &Station, plan: &Plan, args: &Args) {
     let shown = harmless(&station.tstream.to_string_lossy());
+    let bitrate = plan.bitrate;
     if station.resumed {
         say(&format!("{shown}: taken up again"));
     } else {
@@ -208,10 +191,18 @@ fn announce(station: &Station, bitrate: u64) {
             "it is not signed: anybody in its swarm can change what viewers see, and they have to allow that",
         );
     }
-    for url in metainfo.trackers.iter().flatten().take(1) {
-        let base = url.trim_end_matches("/announce");
-        say(&format!("on air at {}/ ({}.tstream there)", harmless(base), harmless(&metainfo.name)));
+    let (port, host) = (station.handle.local_addr().port(), args.announce_address.as_deref().map(in_url));
+    let promised = station.promised();
+    if let Some((named, its_port)) = &promised {
+        taking_up::warn_astray(&shown, (named, *its_port), host.as_deref(), port);
     }
+    let host = host.map(Cow::into_owned).or_else(|| promised.map(|(host, _)| host));
+    let host = host.unwrap_or_else(|| in_url(&plan.host).into_owned());
+    say(&format!(
+        "on air at http://{}:{port}/ ({}.tstream there)",
+        harmless(&host),
+        harmless(&metainfo.name)
+    ));
 }
 
 async fn on_air(station: Station, begun: Begun, args: &Args, interrupt: &Interrupt) -> anyhow::Result<Exit> {
@@ -335,95 +326,6 @@ impl Report {
             upload_rate: stats.upload_rate.get(),
             lost: made.lost,
             banned: stats.banned,
-        }
-    }
-}
-
-/// A source that is open, and what was read of it to measure its bitrate.
-struct Begun {
-    input: Input,
-    read: Vec<(Instant, Bytes)>,
-    bitrate: u64,
-}
-
-impl Begun {
-    /// Waits for the source, and where its bitrate is needed, for its first seconds.
-    fn open(source: &str, measure: bool) -> anyhow::Result<Self> {
-        let mut begun = Self { input: Input::open(source)?, read: Vec::new(), bitrate: 0 };
-        if !measure {
-            // Only its first bytes show that it can be read. A pipe may be silent for long, and be fed yet.
-            if begun.input.is_timed() {
-                let first = begun.input.first()?;
-                begun.read.push((Instant::now(), first));
-            }
-            return Ok(begun);
-        }
-        say("measuring the bitrate");
-        let (mut first, mut total) = (None, 0_u64);
-        while let Some(bytes) = begun.input.next()? {
-            // What waited already says nothing about the rate.
-            let now = Instant::now();
-            let since: Instant = *first.get_or_insert(now);
-            total += if begun.read.is_empty() { 0 } else { bytes.len() as u64 };
-            begun.read.push((now, bytes));
-            if since.elapsed() >= MEASURE {
-                break;
-            }
-        }
-        let time = first.map_or(Duration::ZERO, |first| first.elapsed());
-        begun.bitrate = ByteRate::of(total, time).get() * MEASURED_SPARE.0 / MEASURED_SPARE.1;
-        ensure!(
-            begun.bitrate > 0,
-            "the source ended before its bitrate could be measured: say it with --bitrate"
-        );
-        Ok(begun)
-    }
-
-    /// Feeds the broadcast from a thread of its own; the answer comes when the source has ended for good.
-    fn feed(
-        self,
-        broadcaster: Arc<Broadcaster>,
-        source: String,
-        on_eof: OnEof,
-    ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
-        let (tell, ended) = oneshot::channel();
-        let thread = thread::Builder::new().name("swarm-feed".to_owned());
-        let work = move || {
-            self.read.into_iter().for_each(|(came, bytes)| broadcaster.push_late(came, bytes));
-            let end = feed(self.input, &broadcaster, &source, on_eof);
-            drop(broadcaster);
-            // Nobody listens any more when the command has ended before us.
-            let _ = tell.send(end);
-        };
-        thread.spawn(work).context("cannot start a thread: too many processes?")?;
-        Ok(ended)
-    }
-}
-
-fn feed(mut input: Input, broadcaster: &Broadcaster, source: &str, on_eof: OnEof) -> anyhow::Result<()> {
-    loop {
-        match (input.next(), on_eof) {
-            (Ok(Some(bytes)), _) => broadcaster.push(bytes),
-            (Ok(None), OnEof::Exit) => return Ok(()),
-            (Err(error), OnEof::Exit) => return Err(error),
-            (ended, OnEof::Wait) => {
-                if let Err(error) = ended {
-                    tracing::warn!(error = format!("{error:#}"), "the source is opened again");
-                }
-                broadcaster.gap();
-                input = open_again(source);
-            }
-        }
-    }
-}
-
-/// Tries until the source is there again.
-fn open_again(source: &str) -> Input {
-    loop {
-        thread::sleep(RETRY);
-        match Input::open(source) {
-            Ok(input) => return input,
-            Err(error) => tracing::debug!(error = format!("{error:#}"), "the source cannot be opened yet"),
         }
     }
 }

@@ -10,8 +10,11 @@ use rustix::fs::Access;
 
 use super::listen::Listener;
 use super::runtime;
+use super::sequence::Sequence;
 use super::session::OpenError;
 use super::station::{Files, Plan, StationError, shown};
+use crate::metainfo::signer::Signer;
+use crate::metainfo::torrent::Metainfo;
 
 /// The place of a broadcast, held until it goes on air or this is dropped.
 pub struct Berth {
@@ -19,14 +22,16 @@ pub struct Berth {
     pub(super) listener: Arc<Listener>,
     /// `None`: it was not made yet.
     pub(super) lock: Option<File>,
+    /// What is taken up again.
+    pub(super) old: Option<(Metainfo, Signer)>,
 }
 
 impl Berth {
     /// Takes the place that a plan wants. Changes nothing on disk, and does not look at the bitrate.
     ///
     /// # Errors
-    /// When the name or the folder will not do, the port cannot be had, or the broadcast is on air already, and when
-    /// there is a file of that name which is none of a broadcast.
+    /// When the name or the folder will not do, the port cannot be had, or the broadcast is on air already, when there
+    /// is a file of that name which is none of a broadcast, and when one is there that cannot be taken up again.
     pub fn take(plan: &Plan) -> Result<Self, StationError> {
         let files = Files::new(plan)?;
         is_writable(&plan.folder).map_err(|source| StationError::Folder {
@@ -39,7 +44,16 @@ impl Berth {
             Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
         let listener = listener.map_err(|(addr, source)| OpenError::Listen { addr, source })?;
         let lock = files.lock()?;
-        Ok(Self { files, listener, lock })
+        let old = if plan.takes_up() { Some(files.take_up()?) } else { None };
+        if old.is_some() {
+            Sequence::open(&files.restart)?;
+        }
+        Ok(Self { files, listener, lock, old })
+    }
+
+    /// The broadcast that is taken up again, if it was made before.
+    pub fn old(&self) -> Option<&Metainfo> {
+        self.old.as_ref().map(|(metainfo, _)| metainfo)
     }
 }
 

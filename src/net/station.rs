@@ -4,6 +4,7 @@
 //! `NAME.restart` (the next piece's number) and `NAME` (the ring of pieces). A broadcast that was made before is
 //! taken up again under the same key, so that its viewers go on.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, UdpSocket};
@@ -194,7 +195,7 @@ pub enum StationError {
 pub(super) struct Files {
     pub(super) tstream: PathBuf,
     key: PathBuf,
-    restart: PathBuf,
+    pub(super) restart: PathBuf,
     ring: PathBuf,
 }
 
@@ -205,8 +206,9 @@ impl Station {
     /// When a file cannot be read or written, or the plan makes no broadcast.
     pub fn open(plan: &Plan, berth: Berth) -> Result<Self, StationError> {
         // The listener stays until the engine has it.
-        let Berth { files, listener, lock } = berth;
-        let (metainfo, signer, resumed) = files.take_up_or_make(plan, listener.addr().port())?;
+        let Berth { files, listener, lock, old } = berth;
+        let resumed = old.is_some();
+        let (metainfo, signer) = old.map_or_else(|| files.make(plan, listener.addr().port()), Ok)?;
         // A new broadcast has another key file.
         let lock = lock.filter(|_| !plan.anew).map_or_else(|| files.lock(), |lock| Ok(Some(lock)))?;
         let lock = lock.ok_or_else(|| failed(&files.key, io::ErrorKind::NotFound.into()))?;
@@ -222,12 +224,18 @@ impl Station {
         let tracker = Tracker::beside_peers(&runtime, &handle, Config::default(), policy, pages);
         Ok(Self { handle, broadcaster, tracker, tstream: files.tstream, resumed })
     }
+
+    /// Where the `.tstream` sends viewers: a host, as it is written in a URL, and a port.
+    pub fn promised(&self) -> Option<(String, u16)> {
+        let url = reqwest::Url::parse(self.handle.metainfo().trackers.first()?.first()?).ok()?;
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
+    }
 }
 
 impl Plan {
-    /// Whether the broadcast was made before.
-    pub fn is_there(&self) -> bool {
-        self.folder.join(format!("{}.tstream", self.name)).exists()
+    /// Whether the broadcast was made before, and is taken up again.
+    pub fn takes_up(&self) -> bool {
+        !self.anew && self.folder.join(format!("{}.tstream", self.name)).exists()
     }
 
     fn options(&self) -> Options {
@@ -273,12 +281,7 @@ impl Plan {
     fn draft(&self, key: &SigningKey, port: u16) -> Draft {
         let pieces = |time| tstream::pieces_for(self.bitrate, time, self.piece_length, self.flush_after);
         let (pieces, window) = (pieces(self.duration), pieces(self.window));
-        let host = if self.host.contains(':') && !self.host.starts_with('[') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        let ours = format!("http://{host}:{port}/announce");
+        let ours = format!("http://{}:{port}/announce", in_url(&self.host));
         let trackers = std::iter::once(ours).chain(self.trackers.iter().cloned());
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Draft {
@@ -346,20 +349,16 @@ impl Files {
         Ok(())
     }
 
-    fn take_up_or_make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer, bool), StationError> {
-        if self.tstream.exists() && !plan.anew { self.take_up() } else { self.make(plan, port) }
-    }
-
-    fn take_up(&self) -> Result<(Metainfo, Signer, bool), StationError> {
+    pub(super) fn take_up(&self) -> Result<(Metainfo, Signer), StationError> {
         let (tstream, key_file) = (shown(&self.tstream), shown(&self.key));
         let Some(key) = self.key()? else { return Err(StationError::NoKey { tstream, key: key_file }) };
         let metainfo = self.metainfo()?;
         let signer = signer(&metainfo, key);
-        Ok((metainfo, signer.ok_or(StationError::OtherKey { tstream, key: key_file })?, true))
+        Ok((metainfo, signer.ok_or(StationError::OtherKey { tstream, key: key_file })?))
     }
 
     /// A new broadcast. Nothing is changed before it is known that it can be one.
-    fn make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer, bool), StationError> {
+    fn make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer), StationError> {
         let old = if plan.anew { None } else { self.key()? };
         let key = old.clone().map_or_else(draw_key, Ok)?;
         let bytes = tstream::encode(&plan.draft(&key, port)).map_err(|error| plan.refused(error))?;
@@ -372,7 +371,7 @@ impl Files {
         Sequence::begin(&self.restart)?;
         self.make_tstream(&bytes).map_err(|error| failed(&self.tstream, error))?;
         let signer = if plan.unsigned { Signer::Nobody } else { Signer::Key(key) };
-        Ok((self.metainfo()?, signer, false))
+        Ok((self.metainfo()?, signer))
     }
 
     /// All of it or nothing: a broken one would be in the way at the next start.
@@ -429,6 +428,12 @@ fn signer(metainfo: &Metainfo, key: SigningKey) -> Option<Signer> {
         true => Some(Signer::Key(key)),
         false => (Auth::ours(&key.verifying_key(), false) == *auth).then_some(Signer::Nobody),
     }
+}
+
+/// A host as it is written in a URL.
+pub fn in_url(host: &str) -> Cow<'_, str> {
+    let bare_v6 = host.contains(':') && !host.starts_with('[');
+    if bare_v6 { format!("[{host}]").into() } else { host.into() }
 }
 
 /// The same name with something behind it.

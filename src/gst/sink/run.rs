@@ -54,7 +54,7 @@ impl Run {
         let claim = Claim::take(&plan.folder, &plan.name).ok_or_else(|| errors::taken(&plan.name))?;
         let claim = Arc::new(claim);
         let berth = on_air::berth(&plan).map_err(|error| errors::station(&error))?;
-        let known = plan.bitrate > 0 || (!plan.anew && plan.is_there());
+        let known = plan.bitrate > 0 || plan.takes_up();
         let (stage, later) = if known && plan.aux_seeds.is_resolved() {
             let on_air = OnAir::open(&plan, berth, Arc::clone(&claim));
             (Stage::OnAir(Arc::new(on_air.map_err(|error| errors::station(&error))?)), None)
