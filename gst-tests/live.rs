@@ -295,6 +295,33 @@ fn a_broadcast_that_is_taken_up_elsewhere_says_where_it_is_and_that_viewers_do_n
     }
 }
 
+#[test]
+fn options_that_a_broadcast_does_not_follow_when_it_is_taken_up_are_named() {
+    let scratch = scratch("unheeded");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 31));
+    let made = ["--title", "Cam", "--window", "4", "--tracker", "http://127.0.0.1:1/announce"];
+    let window = |plan: &Plan, window: &str| {
+        let mut process = plan.launch(&["--window", window]);
+        assert_eq!(process.until_ended(PATIENCE).code(), Some(2), "{}", process.story());
+        let said = process.log();
+        assert!(said.contains(&format!("--window {window} is more than a quarter of")), "{said}");
+    };
+    window(&plan, "0:05");
+    says_on_air(&plan, &made);
+    let tstream = fs::read(plan.tstream()).expect("it is there");
+    let same = says_on_air(&plan, &made);
+    assert!(!same.contains("for a new broadcast only"), "{same}");
+    let other = Plan { rate: 400_000, piece: 32 << 10, seconds: 20, ..plan.clone() };
+    let more =
+        ["--title", "Other", "--window", "2", "--unsigned", "--tracker", "http://127.0.0.1:2/announce"];
+    let said = says_on_air(&other, &more);
+    let all =
+        "--tracker, --duration, --window, --bitrate, --piece-length, --title, --unsigned count for a new";
+    assert!(said.contains(all), "{said}");
+    window(&other, "0:05");
+    assert_eq!(fs::read(plan.tstream()).expect("it is there"), tstream);
+}
+
 /// Its pieces go out part-filled, two a second.
 #[test]
 fn a_slow_stream_has_a_ring_for_its_whole_duration() {

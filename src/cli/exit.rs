@@ -1,5 +1,6 @@
 //! How a command ends: the exit codes that `--help` documents, and nothing else.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 /// What the help of every command ends with.
@@ -42,11 +43,11 @@ impl From<Exit> for ExitCode {
 /// Options that cannot be had together.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Usage(&'static str);
+pub(super) struct Usage(Cow<'static, str>);
 
 impl Usage {
     /// With what to do instead.
-    pub(super) const fn new(text: &'static str) -> Self {
-        Self(text)
+    pub(super) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self(text.into())
     }
 }

@@ -12,13 +12,14 @@ use serde::Serialize;
 
 use super::create::read_thumbnail;
 use super::engine::{PATIENCE, block_on, let_them_finish};
-use super::exit::{AFTER_HELP, Exit};
+use super::exit::{AFTER_HELP, Exit, Usage};
 use super::feeding::{Begun, OnEof};
 use super::output;
-use super::progress::{Status, harmless, say, warn};
+use super::progress::{Status, clock, harmless, say, warn};
 use super::signals::{Asked, Interrupt};
 use super::{taking_up, values};
 use crate::metainfo::playtime;
+use crate::metainfo::tstream::WINDOW_PART;
 use crate::net::aux_seeds::AuxSeeds;
 use crate::net::berth::Berth;
 use crate::net::broadcast::{BroadcastStats, OPAQUE};
@@ -28,6 +29,12 @@ use crate::swarm::event::Stats;
 
 /// The original's port.
 const PORT: u16 = 8764;
+/// How much of a stream its ring holds.
+const DURATION: Duration = Duration::from_secs(60 * 60);
+/// How much of it viewers keep, if that is not more than they can.
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Bytes.
+const PIECE_LENGTH: u32 = 32 * 1024;
 /// How often status and `--json` are renewed.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -65,30 +72,12 @@ pub(super) struct Args {
     /// Address to listen on [default: any]
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
-    /// How much of the stream the ring holds, [hh:]mm:ss
-    #[arg(long, value_name = "TIME", value_parser = playtime::parse, default_value = "1:00:00")]
-    duration: Duration,
-    /// How much of it viewers keep and can start in, [hh:]mm:ss; a quarter of --duration at most
-    #[arg(long, value_name = "TIME", value_parser = playtime::parse, default_value = "15:00")]
-    window: Duration,
     /// Folder for the broadcast's files
     #[arg(long, value_name = "D", default_value = ".")]
     destdir: PathBuf,
-    /// A JPEG picture of the broadcast
-    #[arg(long, value_name = "FILE")]
-    thumb: Option<PathBuf>,
-    /// What to call the broadcast [default: its name]
-    #[arg(long, value_name = "TEXT")]
-    title: Option<String>,
-    /// Bytes a second of the stream [default: measured from its first seconds]
-    #[arg(long, value_name = "R", value_parser = values::rate)]
-    bitrate: Option<u64>,
-    /// Bytes in a piece
-    #[arg(long, value_name = "N", value_parser = values::bytes, default_value = "32KiB")]
-    piece_length: u64,
     /// A part-filled piece goes out after this time
     #[arg(long, value_name = "TIME", value_parser = values::interval, default_value = "1s")]
-    flush_after: Duration,
+    pub(super) flush_after: Duration,
     /// What happens when the source ends
     #[arg(long, value_name = "exit|wait", value_enum, default_value = "exit")]
     on_eof: OnEof,
@@ -101,27 +90,72 @@ pub(super) struct Args {
     /// A machine that is always served, besides --uploads and before the others; its port, if any, does not matter
     #[arg(long = "aux-seed", value_name = "HOST", num_args = 1.., value_parser = values::host)]
     aux_seeds: Vec<String>,
-    /// The host under which viewers find this machine, written into the .tstream [default: its address]
-    #[arg(long, value_name = "HOST")]
-    announce_address: Option<String>,
-    /// A tracker besides the internal one; may be repeated
-    #[arg(long = "tracker", value_name = "URL", value_parser = values::tier)]
-    trackers: Vec<Vec<String>>,
-    /// Do not sign a new broadcast, for closed networks and tests: anybody in its swarm can change what viewers see,
-    /// and they have to allow that (--allow-unsigned)
-    #[arg(long)]
-    unsigned: bool,
     /// Begin a new broadcast even if there is one of this name (its files are kept with .old behind their names)
     #[arg(long)]
     new: bool,
     /// Print one JSON object a second to standard output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    pub(super) made: MadeWith,
+}
+
+/// What is decided when a broadcast is made, and written into its `.tstream`.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "For a new broadcast only (what is taken up goes on as it was made)")]
+pub(super) struct MadeWith {
+    /// The host under which viewers find this machine, written into the .tstream [default: its address]
+    #[arg(long, value_name = "HOST")]
+    pub(super) announce_address: Option<String>,
+    /// A tracker besides the internal one; may be repeated
+    #[arg(long = "tracker", value_name = "URL", value_parser = values::tier)]
+    pub(super) trackers: Vec<Vec<String>>,
+    /// How much of the stream the ring holds, [hh:]mm:ss [default: 1:00:00]
+    #[arg(long, value_name = "TIME", value_parser = playtime::parse)]
+    pub(super) duration: Option<Duration>,
+    /// How much of it viewers keep and can start in, [hh:]mm:ss; a quarter of --duration at most [default: 15:00]
+    #[arg(long, value_name = "TIME", value_parser = playtime::parse)]
+    pub(super) window: Option<Duration>,
+    /// Bytes a second of the stream [default: measured from its first seconds]
+    #[arg(long, value_name = "R", value_parser = values::rate)]
+    pub(super) bitrate: Option<u64>,
+    /// Bytes in a piece [default: 32KiB]
+    #[arg(long, value_name = "N", value_parser = values::bytes)]
+    pub(super) piece_length: Option<u64>,
+    /// What to call the broadcast [default: its name]
+    #[arg(long, value_name = "TEXT")]
+    pub(super) title: Option<String>,
+    /// A JPEG picture of the broadcast
+    #[arg(long, value_name = "FILE")]
+    pub(super) thumb: Option<PathBuf>,
+    /// Do not sign it, for closed networks and tests: anybody in its swarm can change what viewers see, and they have
+    /// to allow that (--allow-unsigned)
+    #[arg(long)]
+    pub(super) unsigned: bool,
+}
+
+impl MadeWith {
+    fn duration(&self) -> Duration {
+        self.duration.unwrap_or(DURATION)
+    }
+
+    /// Viewers keep a quarter of the ring at most, since an index in it must not mean two pieces.
+    fn check(&self) -> anyhow::Result<()> {
+        let most = self.duration() / WINDOW_PART;
+        let Some(window) = self.window.filter(|window| *window > most) else { return Ok(()) };
+        let [window, duration, most] = [window, self.duration(), most].map(clock);
+        Err(Usage::new(format!(
+            "--window {window} is more than a quarter of --duration {duration}: at most {most} can be kept, or more of a \
+             longer --duration"
+        ))
+        .into())
+    }
 }
 
 impl Args {
     /// What to broadcast, and where. The bitrate is 0 where it has to be measured.
     fn plan(&self) -> anyhow::Result<Plan> {
+        let made = &self.made;
         let mut aux_seeds = AuxSeeds::default();
         self.aux_seeds.iter().try_for_each(|host| aux_seeds.add(host))?;
         Ok(Plan {
@@ -129,17 +163,20 @@ impl Args {
             folder: self.destdir.clone(),
             port: self.port,
             bind: self.bind,
-            host: self.announce_address.clone().unwrap_or_else(|| own_address(self.bind)),
-            trackers: self.trackers.concat(),
-            bitrate: self.bitrate.unwrap_or(0),
-            duration: self.duration,
-            window: self.window,
-            piece_length: u32::try_from(self.piece_length).context("--piece-length is too large")?,
+            host: made.announce_address.clone().unwrap_or_else(|| own_address(self.bind)),
+            trackers: made.trackers.concat(),
+            bitrate: made.bitrate.unwrap_or(0),
+            duration: made.duration(),
+            window: made.window.unwrap_or(WINDOW),
+            piece_length: made
+                .piece_length
+                .map_or(Ok(PIECE_LENGTH), u32::try_from)
+                .context("--piece-length is too large")?,
             flush_after: self.flush_after,
-            thumbnail: self.thumb.as_deref().map(read_thumbnail).transpose()?,
-            title: self.title.clone(),
+            thumbnail: made.thumb.as_deref().map(read_thumbnail).transpose()?,
+            title: made.title.clone(),
             anew: self.new,
-            unsigned: self.unsigned,
+            unsigned: made.unsigned,
             max_upload_rate: self.max_upload_rate,
             uploads: NonZeroU32::new(self.uploads),
             aux_seeds,
@@ -157,6 +194,10 @@ async fn broadcast(args: Args, interrupt: Interrupt) -> anyhow::Result<Exit> {
     let mut plan = args.plan()?;
     // What will not do is told before anybody waits for the source.
     let berth = Berth::take(&plan)?;
+    match berth.old() {
+        Some(old) => taking_up::check(&args, &plan, old)?,
+        None => args.made.check()?,
+    }
     let source = args.source.clone();
     let known = plan.bitrate > 0 || berth.old().is_some();
     let begun = async {
@@ -191,7 +232,8 @@ fn announce(station: &Station, plan: &Plan, args: &Args) {
             "it is not signed: anybody in its swarm can change what viewers see, and they have to allow that",
         );
     }
-    let (port, host) = (station.handle.local_addr().port(), args.announce_address.as_deref().map(in_url));
+    let (port, host) =
+        (station.handle.local_addr().port(), args.made.announce_address.as_deref().map(in_url));
     let promised = station.promised();
     if let Some((named, its_port)) = &promised {
         taking_up::warn_astray(&shown, (named, *its_port), host.as_deref(), port);
