@@ -229,13 +229,16 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
 
     // Nor is somebody else's file written over.
     let film = Plan { name: "film.ts".to_owned(), ..plan.clone() };
-    fs::write(film.file(""), b"a film").expect("it can be written");
-    for options in [&[][..], &["--new"]] {
-        let said = refuses(&film, options);
-        assert!(said.contains("film.ts is there already, and is no broadcast"), "{said}");
-        assert_eq!(fs::read(film.file("")).expect("it is there"), b"a film");
+    for ending in ["", ".restart"] {
+        fs::write(film.file(ending), b"a film").expect("it can be written");
+        for options in [&[][..], &["--new"]] {
+            let said = refuses(&film, options);
+            let words = format!("film.ts{ending} is there already, and is none of a broadcast's files");
+            assert!(said.contains(&words) && said.contains("another name or folder"), "{said}");
+            assert_eq!(fs::read(film.file(ending)).expect("it is there"), b"a film");
+        }
+        fs::remove_file(film.file(ending)).expect("it can be removed");
     }
-    fs::remove_file(film.file("")).expect("it can be removed");
 
     // Whatever is wrong, the file is named and nothing is changed.
     let (good, restart) = (read(".sauth"), read(".restart"));
@@ -263,7 +266,10 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
     spoil(".restart", None, &[]);
     spoil(".tstream", Some(&tstream[..tstream.len() / 2]), &[]);
     assert_eq!((read(".sauth"), read(".restart")), (good, restart));
+    // What a crash has left is written over.
+    fs::write(plan.file(".restart.new"), b"half of").expect("it can be written");
     airs(&plan, &[]);
+    assert!(!plan.file(".restart.new").exists());
 }
 
 /// Goes on air with these options until it says so; what it says.

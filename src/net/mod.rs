@@ -24,6 +24,7 @@ mod pages;
 mod pool;
 mod reach;
 mod reader;
+mod replacing;
 pub mod runtime;
 mod seat;
 pub mod sequence;

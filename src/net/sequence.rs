@@ -4,8 +4,10 @@
 //! time, and the file is replaced before the first of them is used. So a crash skips some, and repeats none.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use super::replacing::replace;
 
 /// Numbers reserved at a time.
 const RESERVE: u32 = 64;
@@ -128,16 +130,7 @@ impl Sequence {
     }
 
     fn save(&self, number: u32) -> Result<(), SequenceError> {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".new");
-        let new = PathBuf::from(name);
-        let write = || {
-            let mut file = File::create(&new)?;
-            writeln!(file, "{number}")?;
-            file.sync_all()?;
-            fs::rename(&new, &self.path)
-        };
-        write().map_err(|error| failed(&self.path, error))
+        replace(&self.path, format!("{number}\n").as_bytes()).map_err(|error| failed(&self.path, error))
     }
 }
 

@@ -22,6 +22,7 @@ use super::aux_seeds::{AuxSeeds, NoAddress};
 use super::berth::Berth;
 use super::broadcast::Broadcaster;
 use super::pages;
+use super::replacing::{replace, with_ending};
 use super::sequence::{Sequence, SequenceError};
 use super::session::{self, Handle, OpenError, Options, Place};
 use super::tracker::Tracker;
@@ -156,8 +157,11 @@ pub enum StationError {
         /// Where the key should be.
         key: String,
     },
-    /// Somebody else's file has the name of the ring.
-    #[error("{path} is there already, and is no broadcast: choose another name, or move that file away")]
+    /// Somebody else's file has the name of one of the broadcast's.
+    #[error(
+        "{path} is there already, and is none of a broadcast's files: choose another name or folder, or move that file \
+         away"
+    )]
     Taken {
         /// The file.
         path: String,
@@ -312,12 +316,16 @@ impl Files {
         Ok(Self { tstream, key, restart, ring: file("") })
     }
 
-    /// What was not made here is not to be written over.
+    /// What was not made here is not to be written over. Whatever is in the way of a broadcast of ours, `--new` puts
+    /// aside.
     pub(super) fn refuse_others(&self) -> Result<(), StationError> {
-        let ours = self.tstream.exists() || self.key.exists();
-        match fs::symlink_metadata(&self.ring) {
-            Ok(_) if !ours => Err(StationError::Taken { path: shown(&self.ring) }),
-            _ => Ok(()),
+        if self.tstream.exists() || self.key.exists() {
+            return Ok(());
+        }
+        let there = |path: &&PathBuf| fs::symlink_metadata(path).is_ok();
+        match [&self.ring, &self.tstream, &self.key, &self.restart].into_iter().find(there) {
+            Some(path) => Err(StationError::Taken { path: shown(path) }),
+            None => Ok(()),
         }
     }
 
@@ -357,9 +365,13 @@ impl Files {
         Ok((metainfo, signer.ok_or(StationError::OtherKey { tstream, key: key_file })?))
     }
 
-    /// A new broadcast. Nothing is changed before it is known that it can be one.
+    /// A new broadcast. Nothing is changed before it is known that it can be one. A key without a `.tstream` is used
+    /// again, and its numbers go on.
     fn make(&self, plan: &Plan, port: u16) -> Result<(Metainfo, Signer), StationError> {
         let old = if plan.anew { None } else { self.key()? };
+        if old.is_some() && self.restart.exists() {
+            Sequence::open(&self.restart)?;
+        }
         let key = old.clone().map_or_else(draw_key, Ok)?;
         let bytes = tstream::encode(&plan.draft(&key, port)).map_err(|error| plan.refused(error))?;
         if plan.anew {
@@ -369,18 +381,9 @@ impl Files {
             self.save_key(&key)?;
         }
         Sequence::begin(&self.restart)?;
-        self.make_tstream(&bytes).map_err(|error| failed(&self.tstream, error))?;
+        replace(&self.tstream, &bytes).map_err(|error| failed(&self.tstream, error))?;
         let signer = if plan.unsigned { Signer::Nobody } else { Signer::Key(key) };
         Ok((self.metainfo()?, signer))
-    }
-
-    /// All of it or nothing: a broken one would be in the way at the next start.
-    fn make_tstream(&self, bytes: &[u8]) -> io::Result<()> {
-        let new = with_ending(&self.tstream, ".new");
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.tstream)
     }
 
     fn metainfo(&self) -> Result<Metainfo, StationError> {
@@ -434,13 +437,6 @@ fn signer(metainfo: &Metainfo, key: SigningKey) -> Option<Signer> {
 pub fn in_url(host: &str) -> Cow<'_, str> {
     let bare_v6 = host.contains(':') && !host.starts_with('[');
     if bare_v6 { format!("[{host}]").into() } else { host.into() }
-}
-
-/// The same name with something behind it.
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(ending);
-    name.into()
 }
 
 /// The address that others in the network are likely to find us under: that from which we would reach them.
