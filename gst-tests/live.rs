@@ -654,6 +654,28 @@ fn the_pages_are_on_the_port_of_the_peers() {
     source.until_over();
 }
 
+/// Its `.tstream` is at the source, as the README has it.
+#[test]
+fn a_broadcast_is_watched_by_its_address() {
+    let scratch = scratch("by-address");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 32));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let url = format!("http://{}/cam.ts.tstream", plan.at);
+    let ip = address(FOUND, 20);
+    let watch = |url: &str| Watcher::start("viewer", scratch.path(), Path::new(url), ip, &[source.at], &[]);
+    let mut viewer = watch(&url);
+    viewer.until_given(plan.rate / 2);
+    let mut wrong = watch(&format!("http://{}/cam.tstream", plan.at));
+    assert_eq!(wrong.process.until_ended(PATIENCE).code(), Some(1));
+    let said = wrong.process.log();
+    assert!(said.contains("cannot fetch http://") && said.contains("status 404"), "{said}");
+    let end = feed.stop();
+    viewer.until_over();
+    assert_eq!(runs(&viewer.given()).last().map(|run| run.end), Some(end));
+    source.until_over();
+}
+
 fn find(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -16,6 +16,7 @@ use super::values;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo};
 use crate::net::session::{Handle, Notice, Options, Place, Trackers, Trouble};
+use crate::net::web::{self, is_url};
 use crate::swarm::event::{State, Stats};
 use crate::swarm::serving::Serving;
 
@@ -92,7 +93,7 @@ pub(super) fn cache() -> Place {
 ///
 /// # Errors
 /// When it cannot be read or is far too large to be one.
-pub(super) fn read_torrent(path: &Path) -> anyhow::Result<Vec<u8>> {
+fn read_torrent(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
     let length = metadata.len();
@@ -104,22 +105,46 @@ pub(super) fn read_torrent(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read the torrent {shown}"))
 }
 
-/// Reads a torrent, whether or not it can be fetched.
+/// Reads a torrent file's bytes from the web where this is a URL, else from disk.
+fn fetch_torrent(place: &Path, bind: Option<IpAddr>) -> anyhow::Result<Vec<u8>> {
+    match place.to_str().filter(|_| !place.exists()) {
+        Some(url) if is_url(url) => block_on(async {
+            let fetched = web::fetch(url, MAX_METAINFO, bind).await;
+            fetched.with_context(|| format!("cannot fetch {url}"))
+        }),
+        Some(other) if other.contains("://") || other.starts_with("magnet:") => {
+            bail!("{other} cannot be read: name a torrent file, or an http:// or https:// URL of one")
+        }
+        _ => read_torrent(place),
+    }
+}
+
+/// Reads a torrent from disk or from the web, whether or not what is in it can be had.
 ///
 /// # Errors
 /// When the file cannot be read or is not a torrent.
-pub(super) fn read(path: &Path) -> anyhow::Result<Metainfo> {
-    let bytes = read_torrent(path)?;
-    Metainfo::parse(&bytes).with_context(|| unusable(path))
+pub(super) fn read(place: &Path, bind: Option<IpAddr>) -> anyhow::Result<Metainfo> {
+    let bytes = fetch_torrent(place, bind)?;
+    Metainfo::parse(&bytes).with_context(|| unusable(place))
 }
 
-/// Reads a torrent to fetch or share it.
+/// Reads a torrent from disk or from the web, to have what is in it.
 ///
 /// # Errors
 /// When the file cannot be read or is not a torrent that can be fetched.
-pub(super) fn load(path: &Path, allow_unsigned: bool) -> anyhow::Result<Metainfo> {
-    let metainfo = read(path)?;
-    metainfo.playable(allow_unsigned).with_context(|| unusable(path))?;
+pub(super) fn load(place: &Path, bind: Option<IpAddr>, allow_unsigned: bool) -> anyhow::Result<Metainfo> {
+    let metainfo = read(place, bind)?;
+    metainfo.playable(allow_unsigned).with_context(|| unusable(place))?;
+    Ok(metainfo)
+}
+
+/// Reads a torrent from disk, to share what is in it.
+///
+/// # Errors
+/// When the file cannot be read or is not a torrent that can be shared.
+pub(super) fn load_file(path: &Path) -> anyhow::Result<Metainfo> {
+    let metainfo = Metainfo::parse(&read_torrent(path)?).with_context(|| unusable(path))?;
+    metainfo.playable(false).with_context(|| unusable(path))?;
     Ok(metainfo)
 }
 

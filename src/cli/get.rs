@@ -37,8 +37,8 @@ use crate::metainfo::torrent::Metainfo;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// The torrent file
-    #[arg(value_name = "TORRENT")]
+    /// The torrent file, or the http:// or https:// URL of one
+    #[arg(value_name = "TORRENT|URL")]
     torrent: PathBuf,
     /// Write one file of the torrent to this file, or to standard output with `-`
     #[arg(short, long, value_name = "FILE|-")]
@@ -73,7 +73,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
-    let metainfo = Arc::new(engine::load(&args.torrent, args.allow_unsigned)?);
+    let metainfo = Arc::new(engine::load(&args.torrent, args.net.bind, args.allow_unsigned)?);
     if metainfo.live.is_some() {
         let interrupt = Interrupt::install()?;
         return block_on(async {

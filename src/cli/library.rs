@@ -149,7 +149,7 @@ impl Library {
     }
 
     fn try_open(&self, path: &Path, args: &seed::Args, service: Option<&Service>) -> anyhow::Result<Engine> {
-        let mut metainfo = engine::load(path, false)?;
+        let mut metainfo = engine::load_file(path)?;
         let hash = metainfo.info_hash;
         let mut running = self.entries.values().filter_map(|entry| entry.engine.as_ref());
         let twice = running.any(|engine| engine.handle.metainfo().info_hash == hash);

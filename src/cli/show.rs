@@ -21,8 +21,8 @@ use super::{engine, output};
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(super) struct Args {
-    /// The torrent file
-    #[arg(value_name = "FILE")]
+    /// The torrent file, or the http:// or https:// URL of one
+    #[arg(value_name = "FILE|URL")]
     file: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -31,7 +31,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let description = Description::new(&engine::read(&args.file)?);
+    let description = Description::new(&engine::read(&args.file, None)?);
     if args.json {
         output::json(&description)?;
     } else {

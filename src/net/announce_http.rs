@@ -95,7 +95,7 @@ impl Http {
 }
 
 /// The system's certificates, checked by our own provider: a library must not choose the process's.
-fn tls() -> Result<ClientConfig, AnnounceError> {
+pub(super) fn tls() -> Result<ClientConfig, AnnounceError> {
     let unusable = |e: rustls::Error| AnnounceError::Tls(e.to_string());
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(unusable)?;
@@ -103,7 +103,7 @@ fn tls() -> Result<ClientConfig, AnnounceError> {
 }
 
 /// For plain HTTP: trusts nobody, and costs no look at the disk.
-fn no_tls() -> Result<ClientConfig, AnnounceError> {
+pub(super) fn no_tls() -> Result<ClientConfig, AnnounceError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions();
     let builder = builder.map_err(|e| AnnounceError::Tls(e.to_string()))?;
@@ -137,20 +137,21 @@ async fn read_reply(mut response: Response) -> Result<AnnounceResponse, Announce
     }
 }
 
-/// The innermost cause: the layers around it say little, and may quote the URL.
 fn failure(error: &reqwest::Error) -> AnnounceError {
-    if error.is_timeout() {
-        return AnnounceError::Timeout;
-    }
+    if error.is_timeout() { AnnounceError::Timeout } else { AnnounceError::Http(cause(error)) }
+}
+
+/// The innermost cause: the layers around it say little, and may quote the URL.
+pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    AnnounceError::Http(cause.to_string())
+    cause.to_string()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::announce::AnnounceClient;
     use super::super::tracker::tests::request;
     use super::*;
@@ -158,7 +159,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     /// A server that gives each request the next of these responses, and its address.
-    async fn serve(responses: Vec<Vec<u8>>) -> SocketAddr {
+    pub(in super::super) async fn serve(responses: Vec<Vec<u8>>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -175,7 +176,7 @@ mod tests {
         addr
     }
 
-    fn status(line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn status(line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let head = format!("HTTP/1.1 {line}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         [head.as_bytes(), body].concat()
     }

@@ -35,4 +35,5 @@ mod task;
 pub mod tracker;
 mod tracker_udp;
 mod verifier;
+pub mod web;
 mod workers;
