@@ -676,6 +676,36 @@ fn a_broadcast_is_watched_by_its_address() {
     source.until_over();
 }
 
+#[test]
+fn a_viewer_gives_up_when_nothing_comes_for_as_long_as_it_was_told() {
+    let scratch = scratch("give-up");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 33));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let watch = |name, number, time| {
+        let ip = address(FOUND, number);
+        Watcher::start(name, scratch.path(), &plan.tstream(), ip, &[source.at], &["--give-up", time])
+    };
+    let mut patient = watch("patient", 30, "3s");
+    patient.until_given(plan.rate * 4);
+    source.process.signal(Signal::TERM);
+    assert!(source.process.until_ended(PATIENCE).success(), "{}", source.process.story());
+    drop(feed);
+    let mut late = watch("late", 31, "1s");
+    for (viewer, time) in [(&mut patient, "3s"), (&mut late, "1s")] {
+        assert_eq!(viewer.process.until_ended(PATIENCE).code(), Some(3), "{}", viewer.process.story());
+        let said = viewer.process.log();
+        assert!(said.contains(&format!("nothing has come for {time}")), "{said}");
+    }
+    assert!(patient.length() > plan.rate * 4 && !late.out.exists());
+    for options in [&["--seed"][..], &["--file", "0"]] {
+        let ip = address(FOUND, 31);
+        let mut wrong = Watcher::start("late", scratch.path(), &plan.tstream(), ip, &[source.at], options);
+        assert_eq!(wrong.process.until_ended(PATIENCE).code(), Some(2), "{}", wrong.process.story());
+        assert!(wrong.process.log().contains("is for torrents"), "{}", wrong.process.story());
+    }
+}
+
 fn find(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }

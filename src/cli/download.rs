@@ -188,19 +188,19 @@ async fn pump_ended(pump: &mut Option<(Arc<Reader>, Answer)>) -> anyhow::Result<
 }
 
 /// How long nothing may arrive.
-struct Patience {
+pub(super) struct Patience {
     limit: Option<Duration>,
     have: u64,
     since: Instant,
 }
 
 impl Patience {
-    fn new(limit: Option<Duration>) -> Self {
+    pub(super) fn new(limit: Option<Duration>) -> Self {
         Self { limit, have: 0, since: Instant::now() }
     }
 
     /// Whether `limit` passed in which nothing came although something was waited for.
-    fn is_over(&mut self, have: u64, waits: bool) -> bool {
+    pub(super) fn is_over(&mut self, have: u64, waits: bool) -> bool {
         if have != self.have || !waits {
             (self.have, self.since) = (have, Instant::now());
         }

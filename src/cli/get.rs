@@ -1,7 +1,7 @@
 //! `swarm get`: fetches a torrent, or one file of it, to a folder, a file or a pipe.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use anyhow::bail;
 use super::describe::file_name;
 use super::download::{Ended, Run};
 use super::engine::{self, NetArgs, PATIENCE, block_on};
-use super::exit::{AFTER_HELP, Exit};
+use super::exit::{AFTER_HELP, Exit, Usage};
 use super::goal::Goal;
 use super::progress::{percent, say};
 use super::signals::Interrupt;
@@ -19,7 +19,7 @@ use super::{guard, values};
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::Metainfo;
 
-/// Fetch a torrent, or one file of it
+/// Fetch a torrent or one file of it, or watch a live broadcast
 ///
 /// Fetches a torrent and shows how far it is. What is there already, whole or in part, is checked and used;
 /// the same command again goes on where it stopped.
@@ -29,18 +29,24 @@ use crate::metainfo::torrent::Metainfo;
 ///   swarm get film.mkv.torrent -o film.mkv        # one file, which appears when it is complete
 ///   swarm get film.mkv.torrent -o - | mpv -       # in order, to a player that reads a pipe
 ///   swarm get show.torrent --file 2 -o part2.mkv  # file 2 as numbered by `swarm show`
+///   swarm get http://192.0.2.7:8764/cam.ts.tstream -o - | mpv -   # a live broadcast
 ///
 /// Where the data is: without -o in --dir, at its final place from the start. With -o FILE in a hidden
 /// folder beside FILE (.FILE.XXXXXXXX.swarm) that becomes FILE when complete: no second copy. With -o - (or a
 /// named pipe or device) in --dir if given, else in the cache (~/.cache/gst-swarm) from which it is removed
 /// when room is needed. -o takes the torrent's largest media file unless --file says which.
+///
+/// A live broadcast (.tstream) needs -o: its stream is written from now on (--buffer behind its live point) until
+/// it ends. With -o - it goes into a pipe; with -o FILE into a file that is there at once and grows, for there is
+/// no whole to wait for; the same command with --force begins it anew. Pieces that viewers keep for each other
+/// meanwhile are in --dir if given, else in the cache. --file and --seed are for torrents only.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(super) struct Args {
     /// The torrent file, or the http:// or https:// URL of one
     #[arg(value_name = "TORRENT|URL")]
     torrent: PathBuf,
-    /// Write one file of the torrent to this file, or to standard output with `-`
+    /// Write one file of the torrent, or a broadcast's stream, to this file, or to standard output with `-`
     #[arg(short, long, value_name = "FILE|-")]
     pub(super) output: Option<PathBuf>,
     /// Fetch only this file, numbered from 0 as in `swarm show`
@@ -58,10 +64,11 @@ pub(super) struct Args {
     /// Watch a live broadcast that is not signed: anybody in its swarm can change what is seen
     #[arg(long)]
     allow_unsigned: bool,
-    /// Keep seeding after everything is there, until Ctrl-C
+    /// Keep seeding after all of a torrent is there, until Ctrl-C
     #[arg(long)]
     seed: bool,
-    /// Give up when nothing has arrived for this long, e.g. 30s or 5min (exit code 3)
+    /// Give up when nothing has arrived for this long, e.g. 30s or 5min (exit code 3); a broadcast that pauses is
+    /// waited for as long, too [default: never]
     #[arg(long, value_name = "TIME", value_parser = values::span)]
     pub(super) give_up: Option<Duration>,
     /// Print one JSON object a second to standard output
@@ -71,10 +78,27 @@ pub(super) struct Args {
     net: NetArgs,
 }
 
+impl Args {
+    /// What has no meaning for something that is never whole.
+    fn check_live(&self) -> anyhow::Result<()> {
+        let option = match (self.file, self.seed) {
+            (Some(_), _) => "--file",
+            (None, true) => "--seed",
+            (None, false) => return Ok(()),
+        };
+        Err(Usage::new(format!("{option} is for torrents, and this is a live broadcast: leave it out"))
+            .into())
+    }
+}
+
 /// Runs the command.
 pub(super) fn run(args: Args) -> anyhow::Result<Exit> {
     let metainfo = Arc::new(engine::load(&args.torrent, args.net.bind, args.allow_unsigned)?);
+    if args.json && args.output.as_deref() == Some(Path::new("-")) {
+        return Err(Usage::new("--json and -o - both need standard output: leave one out").into());
+    }
     if metainfo.live.is_some() {
+        args.check_live()?;
         let interrupt = Interrupt::install()?;
         return block_on(async {
             let watch = Watch { args: &args, net: &args.net, buffer: args.buffer.unwrap_or(watch::BUFFER) };
@@ -157,15 +181,10 @@ async fn fetch(
         }
         Ended::Closed => Ok(Exit::Done),
         early => {
-            let why = match args.give_up.filter(|_| early == Ended::GaveUp) {
-                Some(time) => {
-                    format!(
-                        "gave up, for nothing has come for {} ({lacked})",
-                        humantime::format_duration(time)
-                    )
-                }
-                None if have == 0 => "stopped before anything came".to_owned(),
-                None => "stopped".to_owned(),
+            let why = match early {
+                Ended::GaveUp => gave_up(args.give_up, &lacked),
+                _ if have == 0 => "stopped before anything came".to_owned(),
+                _ => "stopped".to_owned(),
             };
             say(&match have {
                 0 => format!("{name}: {why}"),
@@ -174,4 +193,10 @@ async fn fetch(
             Ok(if early == Ended::GaveUp { Exit::Partial } else { Exit::Interrupted })
         }
     }
+}
+
+/// Why no more is waited for, in words: `lacked` is what was.
+pub(super) fn gave_up(limit: Option<Duration>, lacked: &str) -> String {
+    let time = humantime::format_duration(limit.unwrap_or_default());
+    format!("gave up, for nothing has come for {time} ({lacked})")
 }

@@ -50,9 +50,6 @@ impl Goal {
         };
         let to_stdout = path.as_os_str() == "-";
         if to_stdout || sink::is_stream(path) {
-            if to_stdout && args.json {
-                return Err(Usage::new("--json and -o - both need standard output: leave one out").into());
-            }
             let place = match &args.dir {
                 Some(dir) => Place::Folder(make_folder(dir)?),
                 None => engine::cache(),

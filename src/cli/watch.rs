@@ -1,6 +1,6 @@
 //! `swarm get` of a live broadcast: its stream, from now on, to a pipe or a file.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use serde::Serialize;
 
+use super::download::Patience;
 use super::engine::{self, NetArgs, PATIENCE};
 use super::exit::{Exit, Usage};
-use super::get::Args;
+use super::get::{Args, gave_up};
 use super::output;
 use super::progress::{Status, say};
 use super::signals::Interrupt;
@@ -21,7 +22,7 @@ use crate::metainfo::torrent::Metainfo;
 use crate::net::session::{Handle, LiveReader, Place, ReaderNotice};
 use crate::stream::hole::StallPolicy;
 use crate::stream::playback::Viewing;
-use crate::swarm::event::PlaybackStats;
+use crate::swarm::event::{PlaybackStats, State};
 
 /// How often status and `--json` are renewed.
 const TICK: Duration = Duration::from_secs(1);
@@ -53,7 +54,7 @@ impl Watch<'_> {
             Ok(piece.headers.into_iter().chain(piece.payload).collect())
         };
         let mut ended = sink::start(read, Some(out))?;
-        let mut status = Status::new();
+        let (mut status, mut patience) = (Status::new(), Patience::new(self.args.give_up));
         let end = loop {
             engine.listen();
             let report = Report::new(&engine.handle, &reader);
@@ -68,25 +69,47 @@ impl Watch<'_> {
             if let Some(why) = engine.failure() {
                 anyhow::bail!("{why}");
             }
+            let waits = engine.handle.stats().state != State::Checking;
+            if patience.is_over(report.downloaded, waits) {
+                break None;
+            }
             tokio::select! {
-                end = &mut ended => break end.context("the thread that writes the output panicked")??,
-                _ = interrupt.asked() => break End::Stopped,
+                end = &mut ended => break Some(end.context("the thread that writes the output panicked")??),
+                _ = interrupt.asked() => break Some(End::Stopped),
                 () = tokio::time::sleep(TICK) => {}
             }
         };
         drop(status);
         reader.set_flushing(true);
         let last = Report::new(&engine.handle, &reader);
-        if end == End::Complete {
+        let lacked = engine.waiting_for(&engine.handle.stats());
+        if end == Some(End::Complete) {
             engine::let_them_finish(&engine.handle, interrupt).await;
         }
         engine.handle.clone().shut_down(PATIENCE).await;
         let written = written.load(Ordering::Relaxed);
+        if written == 0 {
+            self.remove_empty();
+        }
         say(&format!("{name}: {written} bytes, {} dropped pieces", last.dropped));
         Ok(match end {
-            End::Complete | End::Closed => Exit::Done,
-            End::Stopped => Exit::Interrupted,
+            Some(End::Complete | End::Closed) => Exit::Done,
+            Some(End::Stopped) => Exit::Interrupted,
+            None => {
+                say(&format!("{name}: {}", gave_up(self.args.give_up, &lacked)));
+                Exit::Partial
+            }
         })
+    }
+
+    /// A file without content is of no use, and in the way of the next try.
+    fn remove_empty(&self) {
+        let empty =
+            |path: &&Path| path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == 0);
+        if let Some(path) = self.args.output.as_deref().filter(empty) {
+            // If it stays, nothing is lost but order.
+            let _ = fs::remove_file(path);
+        }
     }
 
     fn out(&self) -> anyhow::Result<File> {
