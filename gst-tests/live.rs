@@ -460,12 +460,12 @@ fn a_broadcast_on_air_is_not_disturbed_by_another_of_its_name() {
     source.until("pieces", |f| f["piece"].as_u64() > Some(10));
     let tstream = fs::read(&source.tstream).expect("it is there");
     let elsewhere = Plan { at: SocketAddr::new(address(SOURCES, 4), plan.at.port()), ..plan.clone() };
-    let mine = "is on air already";
-    for (plan, more, said) in
-        [(&plan, &["--new"][..], "cannot listen on"), (&elsewhere, &[], mine), (&elsewhere, &["--new"], mine)]
-    {
-        let log = refuses(plan, more);
-        assert!(log.contains(said), "`{said}` is missing in\n{log}");
+    let taken = format!("is on air already, by process {}: end that first", source.process.id());
+    for plan in [&plan, &elsewhere] {
+        for more in [&["--new"][..], &[]] {
+            let log = refuses(plan, more);
+            assert!(log.contains(&taken), "`{taken}` is missing in\n{log}");
+        }
     }
     assert_eq!(fs::read(&source.tstream).expect("it is there"), tstream);
     let watcher =

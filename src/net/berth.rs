@@ -40,10 +40,11 @@ impl Berth {
             source,
         })?;
         files.refuse_others()?;
+        // Who has the broadcast has its port, too: that is to be said first.
+        let lock = files.lock()?;
         let listener =
             Listener::shared(&runtime::handle().map_err(OpenError::Runtime)?, plan.bind, plan.port);
         let listener = listener.map_err(|(addr, source)| OpenError::Listen { addr, source })?;
-        let lock = files.lock()?;
         let old = if plan.takes_up() { Some(files.take_up()?) } else { None };
         if old.is_some() {
             Sequence::open(&files.restart)?;

@@ -35,6 +35,7 @@ use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo, MetainfoError};
 use crate::metainfo::tstream::{self, Auth, Draft, LiveError};
 use crate::rate::ByteRate;
+use crate::store::place;
 use crate::swarm::serving::Serving;
 
 /// Longest key file that is read.
@@ -167,10 +168,12 @@ pub enum StationError {
         path: String,
     },
     /// Two would use the same numbers.
-    #[error("{path}: this broadcast is on air already, from another process")]
+    #[error("{tstream} is on air already, {by}: end that first, or choose another name", by = by(*.pid))]
     OnAir {
-        /// The key's file.
-        path: String,
+        /// The broadcast.
+        tstream: String,
+        /// Who broadcasts it, where it can be told.
+        pid: Option<u32>,
     },
     /// An auxiliary seeder cannot be found.
     #[error("{0}")]
@@ -338,9 +341,17 @@ impl Files {
         };
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Err(StationError::OnAir { path: shown(&self.key) }),
+            Err(TryLockError::WouldBlock) => Err(self.on_air()),
             Err(TryLockError::Error(error)) => Err(failed(&self.key, error)),
         }
+    }
+
+    fn on_air(&self) -> StationError {
+        let info_hash = self.metainfo().ok().map(|metainfo| metainfo.info_hash);
+        let folder = self.tstream.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        let pid = info_hash.and_then(|info_hash| place::held_by(folder, &info_hash));
+        StationError::OnAir { tstream: shown(&self.tstream), pid }
     }
 
     /// Nothing is ever written over: what was there keeps its name with `.old` behind it, or a number more.
@@ -410,6 +421,10 @@ impl Files {
         });
         written.map_err(|error| failed(&self.key, error))
     }
+}
+
+fn by(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "by another process".to_owned(), |pid| format!("by process {pid}"))
 }
 
 fn draw_key() -> Result<SigningKey, StationError> {

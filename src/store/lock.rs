@@ -69,6 +69,12 @@ impl Lock {
     }
 }
 
+/// The process that holds this lock, if one does. Leaves no trace.
+pub(super) fn held_by(dir: &Dir, name: &OsStr) -> Option<u32> {
+    let file = dir.open(name, OFlags::RDONLY, Access::Private).ok()?;
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| holder(&file)).flatten()
+}
+
 /// The lock of a torrent that nobody uses, taken without leaving a trace.
 #[derive(Debug)]
 pub(super) struct IdleLock {
@@ -143,8 +149,11 @@ mod tests {
         let pid = child.id();
         assert!(matches!(error, StoreError::Locked { pid: Some(p), .. } if p == pid), "{error} {pid}");
         assert!(error.to_string().contains(&format!("process {pid}")), "{error}");
+        let held_by = || held_by(&Dir::root(temp.path(), None).unwrap(), OsStr::new("lock"));
+        assert_eq!(held_by(), Some(pid));
         child.kill().unwrap();
         child.wait().unwrap();
+        assert_eq!(held_by(), None);
         drop(take(temp.path()).unwrap());
     }
 

@@ -18,7 +18,7 @@ use rustix::fs::OFlags;
 
 use super::cache::Cache;
 use super::dir::{Access, Dir};
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::resume::ResumeFile;
 use super::{StoreError, shown};
 use crate::metainfo::layout::Layout;
@@ -152,9 +152,19 @@ fn is_unwritable(data: &Dir, error: &StoreError) -> bool {
 fn notes(data: &Dir, info_hash: &InfoHash) -> Result<Notes, StoreError> {
     let dir = data.child(OsStr::new(NOTES_FOLDER), Some(Access::Private))?;
     dir.check_owner()?;
-    let lock = Lock::take(&dir, OsStr::new(&format!("{info_hash}.lock")))?;
+    let lock = Lock::take(&dir, &lock_name(info_hash))?;
     let resume = ResumeFile::new(dir, format!("{info_hash}.resume").into(), *info_hash);
     Ok(Notes { resume, lock })
+}
+
+fn lock_name(info_hash: &InfoHash) -> OsString {
+    format!("{info_hash}.lock").into()
+}
+
+/// The process that has this torrent in this folder, if one has. Changes nothing.
+pub fn held_by(folder: &Path, info_hash: &InfoHash) -> Option<u32> {
+    let notes = Dir::root(folder, None).ok()?.child(OsStr::new(NOTES_FOLDER), None).ok()?;
+    lock::held_by(&notes, &lock_name(info_hash))
 }
 
 /// Only in our own folder: a cache folder that the user named may hold other things worth a backup.
