@@ -209,6 +209,8 @@ fn what_cannot_be_understood_is_told_from_what_fails() {
         &["seed", "--tracker", "junk.torrent"],
         &["get", "junk.torrent", "--peer", "nowhere"],
         &["live", "--name", "cam", "--aux-seed", "a b"],
+        &["live", "--name", "cam", "--bitrate", "0"],
+        &["live", "--name", "cam", "--bind", "tv.example.org"],
         &["frobnicate"],
         &[],
     ] {

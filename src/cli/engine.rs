@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(400);
 #[command(next_help_heading = "Network")]
 pub(super) struct NetArgs {
     /// Address to listen on and to connect from [default: any]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = values::address)]
     pub(super) bind: Option<IpAddr>,
     /// Port to listen on; 0 takes any that is free
     #[arg(long, value_name = "P", default_value_t = 0)]

@@ -66,11 +66,11 @@ pub(super) struct Args {
     /// Where the stream comes from: `-` for standard input, a named pipe, a file, or a URL
     #[arg(long, value_name = "SOURCE", default_value = "-")]
     source: String,
-    /// Port for viewers, tracker and status page
+    /// Port for viewers, tracker and status page; 0 takes any that is free (name it when you take the broadcast up)
     #[arg(long, value_name = "P", default_value_t = PORT)]
     port: u16,
     /// Address to listen on [default: any]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = values::address)]
     bind: Option<IpAddr>,
     /// Folder for the broadcast's files
     #[arg(long, value_name = "D", default_value = ".")]
@@ -117,7 +117,7 @@ pub(super) struct MadeWith {
     #[arg(long, value_name = "TIME", value_parser = playtime::parse)]
     pub(super) window: Option<Duration>,
     /// Bytes a second of the stream [default: measured from its first seconds]
-    #[arg(long, value_name = "R", value_parser = values::rate)]
+    #[arg(long, value_name = "R", value_parser = values::bitrate)]
     pub(super) bitrate: Option<u64>,
     /// Bytes in a piece [default: 32KiB]
     #[arg(long, value_name = "N", value_parser = values::bytes)]

@@ -37,7 +37,7 @@ const TICK: Duration = Duration::from_secs(1);
 #[command(verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(super) struct Args {
     /// Address to listen on [default: all of this machine]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = values::address)]
     bind: Option<IpAddr>,
     /// Port to listen on, for HTTP and UDP
     #[arg(long, value_name = "P", default_value_t = TRACKER_PORT)]

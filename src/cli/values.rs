@@ -2,7 +2,7 @@
 //!
 //! Each parser is a pure function from text to value, used by clap; its error says what would be right.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -64,6 +64,31 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
     }
     bytes(text.trim().trim_end_matches("/s"))
         .map_err(|_| "write bytes per second such as 1M, 500KiB/s, 2MB/s; 0 for no limit".to_owned())
+}
+
+/// The bitrate of a stream: as [`rate`], but never 0.
+///
+/// # Errors
+/// As [`rate`], and for zero.
+pub(super) fn bitrate(text: &str) -> Result<u64, String> {
+    match rate(text) {
+        Ok(rate) if rate > 0 => Ok(rate),
+        Err(bits) if bits.contains("bits") => Err(bits),
+        _ => Err("write bytes per second such as 500KiB/s or 1M, more than 0".to_owned()),
+    }
+}
+
+/// An address of this machine to listen on.
+///
+/// # Errors
+/// When it is no address; names are not looked up.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    text.parse().map_err(|_| {
+        "write an IP address of this machine such as 192.0.2.7 or ::1, or localhost for 127.0.0.1".to_owned()
+    })
 }
 
 /// A span of time for waiting: `30s`, `2min`, `1h 30min`, or plain seconds.
@@ -197,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn a_bitrate_is_never_zero() {
+        assert_eq!(bitrate("100kB/s"), Ok(100_000));
+        for (text, word) in [("0", "more than 0"), ("fast", "more than 0"), ("8Mbit/s", "divide bits by 8")] {
+            let said = bitrate(text).unwrap_err();
+            assert!(said.contains(word) && !said.contains("no limit"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_of_numbers_or_localhost() {
+        assert_eq!(address("localhost"), Ok(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(address("::1"), Ok(IpAddr::from(Ipv6Addr::LOCALHOST)));
+        assert!(address("tv.example.org").unwrap_err().contains("localhost for 127.0.0.1"));
+    }
+
+    #[test]
     fn spans_are_seconds_or_have_units() {
         assert_eq!(span("30"), Ok(Duration::from_secs(30)));
         assert_eq!(span("2min"), Ok(Duration::from_secs(120)));
@@ -229,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in ".{0,24}") {
-            let _ = (bytes(&text), rate(&text), span(&text), peer(&text), text.parse::<TrackerAddr>());
+            let _ = (bytes(&text), bitrate(&text), span(&text), peer(&text), text.parse::<TrackerAddr>());
         }
 
         #[test]
