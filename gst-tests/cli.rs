@@ -348,12 +348,23 @@ fn a_torrent_is_not_written_over_without_force() {
 }
 
 #[test]
-fn a_thumbnail_that_is_no_jpeg_is_refused() {
+fn a_thumbnail_that_is_no_jpeg_is_refused_with_what_to_do() {
     let dir = folder();
     fs::write(dir.path().join("a.bin"), b"x").unwrap();
     fs::write(dir.path().join("t.jpg"), b"\x89PNG\r\n").unwrap();
-    let said = fails(&dir, &["create", "a.bin", "--thumb", "t.jpg"], 1);
-    assert!(said.contains("t.jpg") && said.contains("JPEG"), "{said}");
+    fs::write(dir.path().join("huge.jpg"), vec![0xff; 9 << 20]).unwrap();
+    let live = ["live", "--name", "cam", "--bitrate", "1M", "--port", "0"];
+    for (picture, words) in [
+        ("t.jpg", &["a JPEG file", "leave it out", "another kind"][..]),
+        ("absent.jpg", &["a JPEG file", "leave it out", "No such file"]),
+        ("huge.jpg", &["make it smaller"]),
+    ] {
+        for command in [&["create", "a.bin"][..], &live] {
+            let said = fails(&dir, &[command, &["--thumb", picture]].concat(), 1);
+            assert!(words.iter().all(|word| said.contains(word)) && said.contains(picture), "{said}");
+        }
+    }
+    assert_eq!(names(dir.path()), ["a.bin", "huge.jpg", "t.jpg"].map(String::from).into());
 }
 
 /// A torrent whose every text tries to take the terminal over.

@@ -171,11 +171,15 @@ fn date() -> anyhow::Result<i64> {
 }
 
 pub(super) fn read_thumbnail(path: &Path) -> anyhow::Result<Bytes> {
-    let failed = || format!("--thumb {} cannot be used", path.display());
+    let failed = || format!("--thumb {} cannot be used (name a JPEG file, or leave it out)", path.display());
     let length = path.metadata().with_context(failed)?.len();
     if length > MAX_THUMBNAIL as u64 {
         let most = BinaryBytes(MAX_THUMBNAIL as u64);
-        bail!("{}: {} are too much, at most {most}: make it smaller", failed(), BinaryBytes(length));
+        bail!(
+            "--thumb {} cannot be used: {} are too much, make it smaller (at most {most})",
+            path.display(),
+            BinaryBytes(length)
+        );
     }
     let bytes = std::fs::read(path).with_context(failed)?;
     media::check_jpeg(&bytes).with_context(failed)?;

@@ -158,7 +158,10 @@ fn fit((width, height): (u32, u32)) -> (u32, u32) {
 /// # Errors
 /// When the bytes are not a JPEG.
 pub(super) fn check_jpeg(bytes: &[u8]) -> anyhow::Result<()> {
-    ensure!(bytes.starts_with(&[0xff, 0xd8, 0xff]), "it is not a JPEG: convert the picture to JPEG first");
+    ensure!(
+        bytes.starts_with(&[0xff, 0xd8, 0xff]),
+        "it is of another kind; ffmpeg -i PICTURE thumb.jpg converts one"
+    );
     Ok(())
 }
 

@@ -74,7 +74,7 @@ pub(super) enum SettingsError {
     #[error("aux-seeds: {0}")]
     AuxSeeds(#[from] NotAHost),
     /// The thumbnail cannot be read.
-    #[error("thumbnail {path}: {source}")]
+    #[error("thumbnail {path} cannot be read: {source}; name a JPEG file, or none")]
     Unreadable {
         /// The file.
         path: String,
@@ -82,7 +82,7 @@ pub(super) enum SettingsError {
         source: std::io::Error,
     },
     /// The thumbnail is not a picture that players show.
-    #[error("the thumbnail is not a JPEG")]
+    #[error("the thumbnail is not a JPEG: convert it, or set none")]
     NoJpeg,
     /// The thumbnail is larger than a `.tstream` may carry.
     #[error("the thumbnail has {0} bytes, at most {MAX_THUMBNAIL} can be carried")]
