@@ -255,16 +255,16 @@ fn a_broadcasts_files_are_kept_and_a_wrong_one_is_named() {
         assert_eq!(read(ending), bytes.unwrap_or_default());
         fs::write(plan.file(ending), before).expect("it can be written");
     };
-    spoil(".sauth", Some(&key), &["was not made with the key"]);
-    spoil(".sauth", None, &["but not its key"]);
-    spoil(".sauth", Some(b"-----BEGIN PRIVATE KEY-----\n"), &[]);
+    spoil(".sauth", Some(&key), &["was not made with the key", "--new"]);
+    spoil(".sauth", None, &["but not its key", "another name", "--new"]);
+    spoil(".sauth", Some(b"-----BEGIN PRIVATE KEY-----\n"), &["holds no key", "--new"]);
     spoil(".sauth", Some(&vec![b'x'; 1 << 20]), &["too many"]);
-    spoil(".restart", Some(b"soon"), &["holds no number"]);
+    spoil(".restart", Some(b"soon"), &["holds no number", "higher than", "newest", "--new"]);
     spoil(".restart", Some(b"-3"), &["holds no number"]);
     spoil(".restart", Some(b"99999999999"), &["holds no number"]);
     spoil(".restart", Some(&[b'7'; 100]), &["holds no number"]);
-    spoil(".restart", None, &[]);
-    spoil(".tstream", Some(&tstream[..tstream.len() / 2]), &[]);
+    spoil(".restart", None, &["is missing", "higher than", "newest", "--new"]);
+    spoil(".tstream", Some(&tstream[..tstream.len() / 2]), &["is no broadcast's", "--new"]);
     assert_eq!((read(".sauth"), read(".restart")), (good, restart));
     // What a crash has left is written over.
     fs::write(plan.file(".restart.new"), b"half of").expect("it can be written");

@@ -11,6 +11,10 @@ use super::replacing::replace;
 
 /// Numbers reserved at a time.
 const RESERVE: u32 = 64;
+/// What to do when it is not known which numbers were used.
+const HIGHER_OR_NEW: &str = "put a number there that is higher than that of any piece that was made (the status line told \
+                             it, and so does a viewer's `swarm get --json` as newest), or begin another broadcast (--new, \
+                             new=true)";
 /// Longest file of this kind.
 const MAX_LENGTH: u64 = 64;
 
@@ -28,7 +32,7 @@ pub struct Sequence {
 #[derive(Debug, thiserror::Error)]
 pub enum SequenceError {
     /// The file cannot be read or replaced.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be read and replaced: {source}; mend that, or choose another folder")]
     Io {
         /// The file.
         path: String,
@@ -36,21 +40,19 @@ pub enum SequenceError {
         source: io::Error,
     },
     /// The file holds no number.
-    #[error(
-        "{path}: holds no number; put a higher one there than any that was used, or begin a new broadcast"
-    )]
+    #[error("{path} holds no number: {HIGHER_OR_NEW}")]
     Number {
         /// The file.
         path: String,
     },
     /// The file is gone.
-    #[error("{path}: is missing; put a higher number there than any that was used, or begin a new broadcast")]
+    #[error("{path} is missing: {HIGHER_OR_NEW}")]
     Missing {
         /// The file.
         path: String,
     },
     /// All numbers were used.
-    #[error("{path}: all numbers of this broadcast are used; begin a new one")]
+    #[error("{path}: all numbers of this broadcast are used; begin another one (--new, new=true)")]
     Over {
         /// The file.
         path: String,

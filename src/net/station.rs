@@ -42,6 +42,8 @@ use crate::swarm::serving::Serving;
 const MAX_KEY: u64 = 16 * 1024;
 /// Most broadcasts of one name that are kept beside the new one.
 const MAX_OLD: usize = 1_000;
+/// What to do about a file of a broadcast that is not as it should be. The option and the property have one name.
+const RIGHT_OR_NEW: &str = "put the right one there, or begin another broadcast (--new, new=true)";
 /// Most connected viewers.
 const MAX_PEERS: usize = 500;
 
@@ -104,7 +106,7 @@ pub struct Station {
 #[derive(Debug, thiserror::Error)]
 pub enum StationError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path} cannot be used: {source}; mend that, or choose another folder")]
     Io {
         /// The file.
         path: String,
@@ -125,15 +127,15 @@ pub enum StationError {
     #[error("'{0}' cannot be the name of a broadcast: it has to be a file's name, without folders")]
     Name(String),
     /// The key file holds none.
-    #[error("{path}: {source}")]
+    #[error("{path} holds no key: {source}; {RIGHT_OR_NEW}")]
     Key {
         /// The file.
         path: String,
         /// What is wrong.
         source: KeyError,
     },
-    /// The `.tstream` cannot be read.
-    #[error("{path}: {source}")]
+    /// The `.tstream` is none.
+    #[error("{path} is no broadcast's: {source}; {RIGHT_OR_NEW}")]
     Tstream {
         /// The file.
         path: String,
@@ -141,9 +143,7 @@ pub enum StationError {
         source: MetainfoError,
     },
     /// The `.tstream` is not of this key.
-    #[error(
-        "{tstream} was not made with the key in {key}: put the right one there, or begin a new broadcast"
-    )]
+    #[error("{tstream} was not made with the key in {key}: {RIGHT_OR_NEW}")]
     OtherKey {
         /// The broadcast.
         tstream: String,
@@ -151,7 +151,10 @@ pub enum StationError {
         key: String,
     },
     /// A `.tstream` without its key.
-    #[error("{tstream} is there, but not its key {key}: put it there, or begin a new broadcast")]
+    #[error(
+        "{tstream} is there, but not its key {key}: if it is another's broadcast, choose another name or folder; else \
+         {RIGHT_OR_NEW}"
+    )]
     NoKey {
         /// The broadcast.
         tstream: String,
