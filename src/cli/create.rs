@@ -46,8 +46,8 @@ pub(super) struct Args {
     /// Name in the torrent; without FILE|DIR also what to share
     #[arg(long, value_name = "N")]
     name: Option<String>,
-    /// Duration of the media, [h:]mm:ss [default: GStreamer looks]
-    #[arg(long, value_name = "TIME", value_parser = crate::metainfo::playtime::parse)]
+    /// Duration of the media, e.g. 4:15 [default: GStreamer looks]
+    #[arg(long, value_name = "TIME", value_parser = values::length)]
     duration: Option<Duration>,
     /// A JPEG to show for it [default: a picture from the film]
     #[arg(long, value_name = "JPEG")]

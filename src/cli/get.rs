@@ -12,7 +12,7 @@ use super::download::{Ended, Run};
 use super::engine::{self, NetArgs, PATIENCE, block_on};
 use super::exit::{AFTER_HELP, Exit, Usage};
 use super::goal::Goal;
-use super::progress::{percent, say};
+use super::progress::{percent, say, time};
 use super::signals::Interrupt;
 use super::watch::{self, Watch};
 use super::{guard, values};
@@ -67,7 +67,7 @@ pub(super) struct Args {
     /// Keep seeding after all of a torrent is there, until Ctrl-C
     #[arg(long)]
     seed: bool,
-    /// Give up when nothing has arrived for this long, e.g. 30s or 5min (exit code 3); a broadcast that pauses is
+    /// Give up when nothing has arrived for this long, e.g. 30s or 5:00 (exit code 3); a broadcast that pauses is
     /// waited for as long, too [default: never]
     #[arg(long, value_name = "TIME", value_parser = values::span)]
     pub(super) give_up: Option<Duration>,
@@ -197,6 +197,5 @@ async fn fetch(
 
 /// Why no more is waited for, in words: `lacked` is what was.
 pub(super) fn gave_up(limit: Option<Duration>, lacked: &str) -> String {
-    let time = humantime::format_duration(limit.unwrap_or_default());
-    format!("gave up, for nothing has come for {time} ({lacked})")
+    format!("gave up, for nothing has come for {} ({lacked})", time(limit.unwrap_or_default()))
 }

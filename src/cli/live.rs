@@ -18,7 +18,6 @@ use super::output;
 use super::progress::{Status, clock, harmless, say, warn};
 use super::signals::{Asked, Interrupt};
 use super::{taking_up, values};
-use crate::metainfo::playtime;
 use crate::metainfo::tstream::WINDOW_PART;
 use crate::net::aux_seeds::AuxSeeds;
 use crate::net::berth::Berth;
@@ -110,11 +109,11 @@ pub(super) struct MadeWith {
     /// A tracker besides the internal one; may be repeated
     #[arg(long = "tracker", value_name = "URL", value_parser = values::tier)]
     pub(super) trackers: Vec<Vec<String>>,
-    /// How much of the stream the ring holds, [hh:]mm:ss [default: 1:00:00]
-    #[arg(long, value_name = "TIME", value_parser = playtime::parse)]
+    /// How much of the stream the ring holds [default: 1:00:00]
+    #[arg(long, value_name = "TIME", value_parser = values::length)]
     pub(super) duration: Option<Duration>,
-    /// How much of it viewers keep and can start in, [hh:]mm:ss; a quarter of --duration at most [default: 15:00]
-    #[arg(long, value_name = "TIME", value_parser = playtime::parse)]
+    /// How much of it viewers keep and can start in; a quarter of --duration at most [default: 15:00]
+    #[arg(long, value_name = "TIME", value_parser = values::length)]
     pub(super) window: Option<Duration>,
     /// Bytes a second of the stream [default: measured from its first seconds]
     #[arg(long, value_name = "R", value_parser = values::bitrate)]

@@ -60,6 +60,8 @@ The first Ctrl-C finishes properly (trackers are told, for a few seconds at most
 Sizes and rates: K, M, G (or KiB, MiB, GiB) are powers of 1024, kB, MB, GB powers of 1000. Rates are bytes
 per second, never bits.
 
+Times: 30s, 5:00 or 1:00:00; 500ms, 5min and 1h are understood as well.
+
 Environment:
   SWARM_LOG          what to log to standard error, e.g. `gstswarm::swarm=debug` (overrides -v)
   SOURCE_DATE_EPOCH  `create` writes this date, so that the same input gives the same torrent

@@ -249,6 +249,11 @@ pub(super) fn clock(time: Duration) -> String {
     }
 }
 
+/// A time as options have it: `500ms`, `30s`, `5:00`, `1:00:00`.
+pub(super) fn time(time: Duration) -> String {
+    if time < Duration::from_secs(60) { humantime::format_duration(time).to_string() } else { clock(time) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +272,13 @@ mod tests {
         assert_eq!(clock(Duration::from_millis(3_599_600)), "1:00:00");
         assert_eq!(clock(Duration::ZERO), "0:00");
         assert_eq!(clock(Duration::MAX - Duration::from_secs(1)), "very long");
+    }
+
+    #[test]
+    fn times_read_as_they_are_written() {
+        let times = ["500ms", "30s", "5:00", "1:00:00"];
+        let read = times.map(|text| time(super::super::values::span(text).unwrap()));
+        assert_eq!(read, times);
     }
 
     #[test]

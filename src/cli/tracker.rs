@@ -29,7 +29,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// the same port:
 ///
 ///   swarm tracker
-///   swarm tracker --bind 127.0.0.1 --port 7000 --interval 5min
+///   swarm tracker --bind 127.0.0.1 --port 7000 --interval 5:00
 ///   swarm create film.mkv --tracker http://192.0.2.7:6969/announce --tracker udp://192.0.2.7:6969
 ///
 /// `swarm seed --tracker` runs the same inside the seed.
@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "P", default_value_t = TRACKER_PORT)]
     port: u16,
     /// How often peers shall come back
-    #[arg(long, value_name = "TIME", value_parser = values::interval, default_value = "30min")]
+    #[arg(long, value_name = "TIME", value_parser = values::interval, default_value = "30:00")]
     interval: Duration,
     /// Print one JSON object a second to standard output
     #[arg(long)]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::metainfo::playtime;
 use crate::metainfo::trackers::is_usable;
 use crate::net::aux_seeds::AuxSeeds;
 
@@ -91,15 +92,25 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     })
 }
 
-/// A span of time for waiting: `30s`, `2min`, `1h 30min`, or plain seconds.
+/// A span of time for waiting: `30s`, `5:00`, `1:00:00`, `500ms`, `2min`, or plain seconds.
 ///
 /// # Errors
-/// When it is neither.
+/// When it is none of these.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(Duration::from_secs(seconds.into()));
-    }
-    humantime::parse_duration(text).map_err(|_| "write a time such as 30s, 2min or 1h".to_owned())
+    let seconds = text.trim().parse::<u32>().map(|seconds| Duration::from_secs(seconds.into()));
+    seconds
+        .or_else(|_| playtime::parse(text))
+        .or_else(|_| humantime::parse_duration(text))
+        .map_err(|_| "write a time such as 30s, 5:00 (minutes and seconds) or 1:00:00".to_owned())
+}
+
+/// How long media lasts, or a part of it: as [`span`], in whole seconds.
+///
+/// # Errors
+/// As [`span`], and for none or far too many.
+pub(super) fn length(text: &str) -> Result<Duration, String> {
+    let time = span(text)?;
+    playtime::from_seconds(time.as_secs()).map_err(|error| error.to_string())
 }
 
 /// A span of time that is not zero.
@@ -240,7 +251,15 @@ mod tests {
     #[test]
     fn spans_are_seconds_or_have_units() {
         assert_eq!(span("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(span("2min"), Ok(Duration::from_secs(120)));
+        for text in ["120", "2min", "2:00", "0:02:00", "1m 60s"] {
+            assert_eq!(
+                (span(text), length(text)),
+                (Ok(Duration::from_secs(120)), Ok(Duration::from_secs(120)))
+            );
+        }
+        assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(span("0"), Ok(Duration::ZERO));
+        assert!(length("500ms").is_err() && length("0").is_err() && length("1001:00:00").is_err());
         assert!(span("soon").is_err() && interval("0").is_err());
     }
 
@@ -270,7 +289,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in ".{0,24}") {
-            let _ = (bytes(&text), bitrate(&text), span(&text), peer(&text), text.parse::<TrackerAddr>());
+            let _ = (bytes(&text), bitrate(&text), span(&text), length(&text), peer(&text), text.parse::<TrackerAddr>());
         }
 
         #[test]

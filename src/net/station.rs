@@ -30,6 +30,7 @@ use crate::discovery::tracker::{Config, Policy};
 use crate::metainfo::create::CreateError;
 use crate::metainfo::geometry::GeometryError;
 use crate::metainfo::keys::{KeyError, RANDOM, SigningKey};
+use crate::metainfo::playtime;
 use crate::metainfo::signer::Signer;
 use crate::metainfo::text::escape;
 use crate::metainfo::torrent::{MAX_METAINFO, Metainfo, MetainfoError};
@@ -279,7 +280,7 @@ impl Plan {
             true => format!(
                 ", for {} of a stream of {} in pieces of {} bytes; set another piece-length or duration, or the \
                  bitrate if it is not that",
-                humantime::format_duration(self.duration),
+                playtime::format(self.duration),
                 ByteRate(self.bitrate),
                 self.piece_length
             ),
