@@ -49,13 +49,15 @@ const TICK: Duration = Duration::from_secs(1);
 ///   swarm live --name film.ts --source film.mkv             # in its own time; MPEG-TS, not encoded again
 ///   swarm live --name cam.ts --source rtsp://192.0.2.9/1    # anything that GStreamer can open
 ///
-/// In --destdir: NAME.tstream, NAME.sauth (the private key: keep it, and to yourself), NAME.restart (the next
-/// piece's number), and NAME, the ring with the last --duration of the stream.
+/// In --destdir: NAME.tstream; NAME.sauth, the private key: keep it, and to yourself; NAME.restart, the next
+/// piece's number; NAME, the ring with the last --duration of the stream, which grows to --bitrate times --duration
+/// (0.9 GB for an hour of 250kB/s); and in the folder .swarm, notes on what is in the ring, and a lock.
 ///
 /// Ctrl-C and the end of the source end the broadcast for its viewers: they see the end of the stream, and end.
 /// SIGTERM (`kill`, `systemctl stop`) ends this command only, as a crash would: viewers wait, and go on by
-/// themselves when the same command runs again and takes the broadcast up where it was. The same command after
-/// Ctrl-C takes it up, too, for viewers who open it anew. --new begins another one.
+/// themselves when the same command runs again and takes the broadcast up where it was. So they do when a source
+/// gives nothing at all. The same command after Ctrl-C takes it up, too, for viewers who open it anew. --new begins
+/// another one.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = AFTER_HELP)]
 pub(super) struct Args {
