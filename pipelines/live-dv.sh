@@ -19,7 +19,9 @@ ssh -o BatchMode=yes "$1" command -v swarm >/dev/null || fail "$1 cannot be reac
 
 name=${NAME:-dv.ts} port=${PORT:-8764} host=${1#*@}
 say "viewers open http://$host:$port/$name.tstream - Ctrl-C ends it"
+heed_ctrl_c
 dvgrab --format raw - \
   | ffmpeg -v error -f dv -i - -vf yadif -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -b:v 1200k -g 50 \
     -c:a aac -b:a 96k -f mpegts - \
-  | ssh -o BatchMode=yes "$1" swarm live --name "${name@Q}" --source - --port "$port" --announce-address "$host"
+  | ssh -o BatchMode=yes "$1" swarm live --name "${name@Q}" --source - --port "$port" --announce-address "$host" \
+  || pipe_ended "${PIPESTATUS[@]}"

@@ -11,6 +11,7 @@ source "$here/pipelines/need.sh"
 build_swarm
 need_packages ffmpeg
 broadcast_as ffmpeg.ts
+heed_ctrl_c
 ffmpeg -v error -nostdin "$@" -c:v libx264 -preset veryfast -tune zerolatency -pix_fmt yuv420p -b:v 900k -g 50 \
   -c:a aac -b:a 96k -f mpegts - \
-  | "${live[@]}" --source -
+  | "${live[@]}" --source - || pipe_ended "${PIPESTATUS[@]}"

@@ -27,7 +27,8 @@ audio=(aac)
 kept a aac mp3 mp2 ac3 && audio=(copy)
 name=$(basename "$file")
 broadcast_as "${name%.*}.ts"
-# ffmpeg keeps the time (-re), so that the element need not.
+heed_ctrl_c
+# ffmpeg keeps the time (-re), so that the element need not. That the element ends first at Ctrl-C is no news.
 ffmpeg -v error -nostdin -re -stream_loop -1 -i "$file" -map 0:v:0? -map 0:a:0? -c:v "${video[@]}" -c:a "${audio[@]}" \
-  -f mpegts - \
-  | gst-launch-1.0 -e -q fdsrc ! "${sink[@]}" sync=false
+  -f mpegts - 2> >(trap '' INT && exec sed -u '/Broken pipe\|Last message repeated/d' >&2) \
+  | gst-launch-1.0 -e -q fdsrc ! "${sink[@]}" sync=false || pipe_ended "${PIPESTATUS[@]}"

@@ -117,3 +117,20 @@ broadcast_as() {
   live=("$swarm" live --name "$name" --destdir "$folder" --port "$port" ${host:+--announce-address "$host"})
   say "viewers open $folder/$name.tstream, also at http://${host:-this-machine}:$port/ - Ctrl-C ends it"
 }
+
+# heed_ctrl_c: makes pipe_ended know of Ctrl-C. The commands of a pipe end by it themselves.
+heed_ctrl_c() {
+  interrupted=0
+  trap 'interrupted=1' INT
+}
+
+# pipe_ended STATUS...: ends with the status of the first command in a pipe that failed. After Ctrl-C, by which ffmpeg
+# and ssh end with 255, only the last one counts.
+pipe_ended() {
+  local status
+  ((interrupted)) && shift $(($# - 1))
+  for status in "$@"; do
+    ((interrupted && status == 255)) && exit 130
+    ((status == 0)) || exit "$status"
+  done
+}
