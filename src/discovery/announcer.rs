@@ -516,7 +516,8 @@ mod tests {
     fn short_of_peers_it_asks_early_but_ever_more_seldom_and_respects_the_minimum() {
         for (min, times) in [
             (None, [0, 120, 360, 840, 1_800]),
-            (Some(10), [0, 60, 180, 420, 900]),
+            (Some(10), [0, 15, 45, 105, 225]),
+            (Some(60), [0, 60, 180, 420, 900]),
             (Some(300), [0, 300, 900, 2_100, 3_900]),
         ] {
             let tracker = Tracker::Answers { after: 0, response: response(1_800, min) };

@@ -22,7 +22,7 @@ pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
 /// Whatever a tracker says, it is asked this often: most forget a peer that is silent for long.
 pub const LONGEST_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 /// An early announce (peers are short) keeps this distance even if the tracker allows less.
-pub const EARLY_FLOOR: Duration = Duration::from_secs(60);
+pub const EARLY_FLOOR: Duration = Duration::from_secs(15);
 /// An early announce keeps this distance when the tracker names no `min interval`.
 pub const EARLY_DEFAULT: Duration = Duration::from_secs(120);
 

@@ -58,13 +58,15 @@ impl Default for Limits {
 pub struct Config {
     /// When clients shall announce again.
     pub interval: Duration,
+    /// When those may who are short of peers.
+    pub min_interval: Duration,
     /// What it may grow to.
     pub limits: Limits,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { interval: DEFAULT_INTERVAL, limits: Limits::default() }
+        Self { interval: DEFAULT_INTERVAL, min_interval: MIN_INTERVAL, limits: Limits::default() }
     }
 }
 
@@ -210,7 +212,7 @@ impl Table {
         let counts = self.counts(hash).unwrap_or_default();
         Ok(AnnounceResponse {
             interval: self.config.interval,
-            min_interval: Some(MIN_INTERVAL.min(self.config.interval)),
+            min_interval: Some(self.config.min_interval.min(self.config.interval)),
             complete: Some(counts.complete),
             incomplete: Some(counts.incomplete),
             peers,

@@ -47,6 +47,10 @@ const MAX_OLD: usize = 1_000;
 const RIGHT_OR_NEW: &str = "put the right one there, or begin another broadcast (--new, new=true)";
 /// Most connected viewers.
 const MAX_PEERS: usize = 500;
+/// Viewers tell the tracker this often that they are there, ...
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(120);
+/// ... and ask it this often at most when they are short of neighbours.
+const ASK_EVERY: Duration = Duration::from_secs(15);
 
 /// What to broadcast, and where.
 #[derive(Clone, Debug)]
@@ -232,7 +236,7 @@ impl Station {
         let bytes = fs::read(&files.tstream).map_err(|error| failed(&files.tstream, error))?;
         let pages = pages::of(&handle, bytes.into(), broadcaster.figures());
         let runtime = tokio::runtime::Handle::current();
-        let tracker = Tracker::beside_peers(&runtime, &handle, Config::default(), policy, pages);
+        let tracker = Tracker::beside_peers(&runtime, &handle, tracker_of_viewers(), policy, pages);
         Ok(Self { handle, broadcaster, tracker, tstream: files.tstream, resumed })
     }
 
@@ -441,6 +445,11 @@ fn draw_key() -> Result<SigningKey, StationError> {
             return Ok(key);
         }
     }
+}
+
+/// Viewers come and go: those who have gone are soon not named any more.
+fn tracker_of_viewers() -> Config {
+    Config { interval: ANNOUNCE_EVERY, min_interval: ASK_EVERY, ..Config::default() }
 }
 
 /// Who signs a broadcast of ours; `None` when it is of another key.

@@ -502,7 +502,7 @@ impl Driver {
         }
         if let Some(announcing) = &self.announcing {
             announcing.figures(self.figures());
-            if self.torrent.left() == 0 {
+            if !self.torrent.lacks_peers() {
                 announcing.want(0);
             }
         }

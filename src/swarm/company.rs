@@ -184,8 +184,7 @@ impl Torrent {
             self.out.push_back(Output::Dial { addr });
         }
         // Those that are not to be called yet, as they did not answer before, may be gone.
-        let asks = self.is_short() && self.pieces.left() > 0 && now >= self.next_want;
-        if asks && !self.candidates.has_ready(now) {
+        if self.lacks_peers() && now >= self.next_want && !self.candidates.has_ready(now) {
             self.next_want = now + WANT_PEERS_EVERY;
             self.out.push_back(Output::WantPeers);
         }
@@ -198,8 +197,13 @@ impl Torrent {
     }
 
     /// Whether more addresses would help.
-    fn is_short(&self) -> bool {
-        self.peers.len() < self.config.max_peers && self.lacking() > 0
+    pub fn lacks_peers(&self) -> bool {
+        let takes = match &self.live {
+            // What is there may be complete for a moment, until the next piece is made.
+            Some(live) => !live.config.source && (self.config.whole || !self.readers.is_empty()),
+            None => self.pieces.left() > 0,
+        };
+        takes && self.peers.len() < self.config.max_peers && self.lacking() > 0
     }
 
     fn lacking(&self) -> usize {
