@@ -145,6 +145,7 @@ impl Jobs {
 /// The disk refused: who listens is told, and readers get nothing more.
 pub(super) fn fail(shelf: &Shelf, notices: &broadcast::Sender<Notice>, error: &StoreError) {
     let (message, trouble) = (error.to_string(), Trouble::from(error));
+    tracing::info!(%error, "the disk refuses");
     // Nobody may listen.
     let _ = notices.send(Notice::StorageFailed { message: message.clone(), trouble });
     shelf.fail(Failure { message, trouble });

@@ -84,9 +84,10 @@ pub(super) fn find(
     }
 }
 
-/// Nothing comes any more when the engine has ended.
+/// Nothing comes any more when the disk has failed or the engine has ended.
 pub(super) fn gone<T>(shelf: &Look<'_>) -> Option<Result<T, ReadError>> {
-    shelf.is_gone().then_some(Err(ReadError::Gone))
+    let failed = shelf.failure().map(ReadError::from);
+    failed.or_else(|| shelf.is_gone().then_some(ReadError::Gone)).map(Err)
 }
 
 impl Drop for Seat {

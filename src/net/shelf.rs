@@ -295,6 +295,11 @@ impl Look<'_> {
         self.0.gone
     }
 
+    /// Why nothing comes any more, if the disk failed.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.0.failure.clone()
+    }
+
     /// The last order to a live viewer.
     pub(super) fn order(&self, reader: ReaderId) -> Option<Move> {
         self.0.moves.get(&reader).copied()
