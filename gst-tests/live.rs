@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,6 +56,7 @@ const CALLERS_OF_SOURCE: u8 = 62;
 const ASKERS: u8 = 64;
 const UNSIGNED: u8 = 65;
 const SERVICE: u8 = 66;
+const TWO_PLAYERS: u8 = 67;
 /// Most memory of a process, by its `VmHWM`.
 const MOST_MEMORY: u64 = 100 << 20;
 /// How long a source stays away.
@@ -170,6 +171,76 @@ fn goes_on_after(name: &str, (group, number): (u8, u16), viewers: u8, ends: impl
     }
     source.until_over();
     assert!(number_in(&plan.file(".restart")) > saved);
+}
+
+/// The names of the folders of broadcasts and films in a user's cache.
+fn cached(home: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(home.join("gst-swarm")).into_iter().flatten();
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name != "CACHEDIR.TAG").collect()
+}
+
+#[test]
+fn two_players_on_one_machine_both_watch() {
+    let scratch = scratch("two-players");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 30));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let hash = Metainfo::parse(&fs::read(plan.tstream()).expect("it is there")).expect("it is one").info_hash;
+    let home = files::folder(scratch.path(), "home");
+    let player = |name: &str, more: &[&str]| {
+        let copy = scratch.path().join(format!("{name}.ts"));
+        let network = Network::Loopback;
+        let command = commands::cached_element(&network, &home, &plan.tstream(), &copy, source.at, more);
+        (Running::start(name, scratch.path(), command), copy)
+    };
+    let watches = |(player, copy): &(Running, PathBuf)| {
+        let given = || copy.metadata().map_or(0, |metadata| metadata.len());
+        let before = given();
+        wait::until("a player to watch", PATIENCE, || given() > before, || player.story());
+    };
+    let mut first = player("first", &[]);
+    watches(&first);
+    let mut second = player("second", &["max-peers=3"]);
+    watches(&second);
+    assert_eq!(cached(&home), [hash.to_string(), format!("{hash}-2")].into());
+    watches(&first);
+
+    // What a crash leaves is found and used, and is gone when its user is.
+    second.0.kill();
+    let mut third = player("third", &["linger=0"]);
+    watches(&third);
+    first.0.kill();
+    let mut fourth = player("fourth", &["linger=0"]);
+    watches(&fourth);
+    assert_eq!(cached(&home), [hash.to_string(), format!("{hash}-2")].into());
+    third.0.kill();
+    fourth.0.kill();
+    let fifth = player("fifth", &[]);
+    watches(&fifth);
+    assert_eq!(cached(&home), [hash.to_string()].into(), "nobody uses the spare folder");
+    drop(feed);
+}
+
+#[test]
+fn a_player_of_a_broadcast_whose_folder_is_taken_is_told_by_whom() {
+    let scratch = scratch("taken-folder");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 31));
+    let mut source = plan.start();
+    let feed = source.feed(0, plan.rate);
+    let at = address(TWO_PLAYERS, 0);
+    let first = Watcher::start("first", scratch.path(), &plan.tstream(), at, &[source.at], &[]);
+    first.until_given(0);
+    let copy = scratch.path().join("second.ts");
+    let folder = scratch.path().join("first");
+    let command = commands::element(&Network::Loopback, &folder, &plan.tstream(), &copy, source.at, &[]);
+    let mut second = Running::start("second", scratch.path(), command);
+    assert_eq!(second.until_ended(PATIENCE).code(), Some(1), "{}", second.story());
+    let holder = format!("in use by process {}", first.process.id());
+    for words in ["Another program has this torrent", &*holder, "download-dir"] {
+        assert!(second.log().contains(words), "`{words}` is missing in {}", second.story());
+    }
+    drop(feed);
 }
 
 /// Runs `swarm live` that must not go on air; what it says.

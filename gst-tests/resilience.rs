@@ -201,6 +201,30 @@ fn of_two_processes_in_one_folder_the_second_is_told_who_has_it() {
 }
 
 #[test]
+fn two_processes_of_one_user_both_play_a_film() {
+    let scratch = scratch("two-players");
+    let film = Film::new(scratch.path(), LENGTH, PIECE, 18, None);
+    let seed = seed(9, &film, PACE);
+    let home = folder(scratch.path(), "home");
+    let mut players = ["one", "two"].map(|name| {
+        let copy = scratch.path().join(name);
+        let command = commands::cached_element(
+            &Network::Loopback,
+            &home,
+            &film.torrent,
+            &copy,
+            seed.address(),
+            &["linger=0"],
+        );
+        (Running::start(name, scratch.path(), command), copy)
+    });
+    for (player, copy) in &mut players {
+        player.until_succeeded(PATIENCE);
+        assert_same(&film.path, copy);
+    }
+}
+
+#[test]
 fn two_elements_of_one_process_share_an_engine() {
     let scratch = scratch("shared");
     let film = Film::new(scratch.path(), LENGTH, PIECE, 17, None);

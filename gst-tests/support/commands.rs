@@ -32,8 +32,21 @@ pub fn get(network: &Network, torrent: &Path, folder: &Path, peer: SocketAddr) -
     command
 }
 
-/// `swarmsrc ! filesink` from one peer; `more` are further properties of the source.
+/// `swarmsrc ! filesink` from one peer into a folder for good; `more` are further properties of the source.
 pub fn element(
+    network: &Network,
+    folder: &Path,
+    torrent: &Path,
+    copy: &Path,
+    peer: SocketAddr,
+    more: &[&str],
+) -> Command {
+    let place = format!("download-dir={}", folder.display());
+    cached_element(network, folder, torrent, copy, peer, &[&[&*place], more].concat())
+}
+
+/// The same with the user's cache in `cache`.
+pub fn cached_element(
     network: &Network,
     cache: &Path,
     torrent: &Path,
@@ -47,7 +60,6 @@ pub fn element(
         .arg("--quiet")
         .arg("swarmsrc")
         .arg(format!("location={}", torrent.display()))
-        .arg(format!("download-dir={}", cache.display()))
         .arg(format!("peers={peer}"))
         .arg(format!("bind-address={}", network.address()))
         .arg("trackers=false")

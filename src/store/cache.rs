@@ -5,6 +5,9 @@
 //! that a process which opens the torrent meanwhile gets a fresh one. Several processes may do this at once:
 //! what is gone already is no error.
 //!
+//! Who finds the folder of its torrent locked takes a spare one, `<info-hash>-2` and so on, which goes when its
+//! user does. What a crash left of a spare one is removed when the next process makes room.
+//!
 //! Sizes are what the disk really holds (`st_blocks`), so sparse files count for their data only.
 
 use std::ffi::OsStr;
@@ -14,12 +17,16 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::dir::Dir;
-use super::lock::IdleLock;
+use super::lock::{IdleLock, Lock};
 use super::place::LOCK;
 use crate::wire::ids::InfoHash;
 
 /// What a torrent may always keep, even when others that are in use fill the cap: enough to play on.
 pub const MIN_KEEP: u64 = 64 << 20;
+/// Folders of one torrent at most: so many processes can play it at a time.
+pub(super) const MOST_FOLDERS: u32 = 64;
+/// Between info-hash and number in the name of a spare folder.
+const SPARE: char = '-';
 /// In front of the name of a folder that is being removed; what a crash left of one is removed later.
 const EVICTED: &str = ".evicted-";
 /// Unit of `st_blocks`.
@@ -39,11 +46,13 @@ impl Budget {
     pub const UNLIMITED: Self = Self { keep: u64::MAX };
 }
 
-/// A cache folder and its cap.
+/// A cache folder and its cap, as the user of one folder in it sees it.
 #[derive(Clone, Debug)]
 pub struct Cache {
     root: PathBuf,
     cap: u64,
+    /// The name of the user's own folder.
+    own: String,
 }
 
 /// One torrent in the cache.
@@ -57,21 +66,21 @@ struct Entry {
 }
 
 impl Cache {
-    /// The cache below `root`, at most `cap` bytes.
-    pub const fn new(root: PathBuf, cap: u64) -> Self {
-        Self { root, cap }
+    /// The cache below `root`, at most `cap` bytes, for the user of the folder `own` in it.
+    pub const fn new(root: PathBuf, cap: u64, own: String) -> Self {
+        Self { root, cap, own }
     }
 
-    /// Removes torrents that nobody uses, the longest unused first, until `more` bytes of the current one fit
-    /// under the cap or there is none left. The current one is never removed.
+    /// Removes torrents that nobody uses, the longest unused first, until `more` bytes of the own one fit
+    /// under the cap or there is none left. The own one is never removed; of the others' spare folders all are
+    /// that nobody uses.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn make_room(&self, current: &InfoHash, more: u64) -> Result<Budget, StoreError> {
-        let current = current.to_string();
+    pub fn make_room(&self, more: u64) -> Result<Budget, StoreError> {
         let mut others = self.entries()?;
-        let own = others.iter().position(|e| e.name == current).map_or(0, |n| others.remove(n).used);
-        others.sort_by(|a, b| (a.last, &a.name).cmp(&(b.last, &b.name)));
+        let own = others.iter().position(|e| e.name == self.own).map_or(0, |n| others.remove(n).used);
+        others.sort_by_key(|e| (!is_spare(&e.name), e.last, e.name.clone()));
         let mut used = others.iter().map(|e| e.used).fold(0, u64::saturating_add);
         let mut live = 0u64;
         for other in &others {
@@ -80,11 +89,18 @@ impl Cache {
                 live = live.saturating_add(other.used);
                 continue;
             };
-            if !fits && self.evict(&other.name, idle) {
+            if (!fits || is_spare(&other.name)) && self.evict(&other.name, idle) {
                 used -= other.used;
             }
         }
         Ok(Budget { keep: self.cap.saturating_sub(live).max(MIN_KEEP) })
+    }
+
+    /// The user of the own folder leaves it. Nobody would look for what is in a spare one: it is removed.
+    pub(super) fn leave(&self, lock: Lock) {
+        if is_spare(&self.own) {
+            self.evict(&self.own, lock);
+        }
     }
 
     /// Bytes on disk of all torrents in it.
@@ -100,9 +116,9 @@ impl Cache {
         let mut entries = Vec::new();
         let folder = std::fs::read_dir(&self.root).map_err(|e| StoreError::io(&self.root, e))?;
         for name in folder.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-            if name.strip_prefix(EVICTED).is_some_and(is_info_hash) {
+            if name.strip_prefix(EVICTED).is_some_and(is_folder) {
                 self.remove(&name);
-            } else if is_info_hash(&name) {
+            } else if is_folder(&name) {
                 entries.extend(self.entry(name));
             }
         }
@@ -121,7 +137,8 @@ impl Cache {
         IdleLock::take(&folder, OsStr::new(LOCK))
     }
 
-    fn evict(&self, name: &str, lock: IdleLock) -> bool {
+    /// Removes a folder under whoever holds its lock.
+    fn evict(&self, name: &str, lock: impl Sized) -> bool {
         let away = format!("{EVICTED}{name}");
         let moved = std::fs::rename(self.root.join(name), self.root.join(&away)).is_ok();
         // Whoever waits for the lock now finds that it is not the one at the torrent's place any more.
@@ -141,9 +158,20 @@ impl Cache {
     }
 }
 
-/// Lower-case hexadecimal digits, as we write them.
-fn is_info_hash(name: &str) -> bool {
-    InfoHash::from_hex(name).is_some_and(|hash| hash.to_string() == name)
+/// The name of a torrent's folder, the first or a spare one.
+pub(super) fn folder_name(info_hash: &InfoHash, number: u32) -> String {
+    if number > 1 { format!("{info_hash}{SPARE}{number}") } else { info_hash.to_string() }
+}
+
+/// A name as we write them: lower-case hexadecimal digits, and a number behind them or not.
+fn is_folder(name: &str) -> bool {
+    let (hash, number) = name.split_once(SPARE).unwrap_or((name, "1"));
+    let parsed = InfoHash::from_hex(hash).zip(number.parse().ok());
+    parsed.is_some_and(|(hash, number)| number <= MOST_FOLDERS && folder_name(&hash, number) == name)
+}
+
+fn is_spare(name: &str) -> bool {
+    name.contains(SPARE)
 }
 
 /// Bytes on disk of a folder and all that is in it; links are not followed, what vanishes counts nothing.
@@ -205,6 +233,11 @@ mod tests {
         root.join(InfoHash([name; 20]).to_string())
     }
 
+    /// The cache as the user of the fourth torrent sees it.
+    fn fourth(root: &Path, cap: u64) -> Cache {
+        Cache::new(root.to_owned(), cap, InfoHash([4; 20]).to_string())
+    }
+
     fn left(root: &Path) -> Vec<u8> {
         (1..=4).filter(|name| folder(root, *name).exists()).collect()
     }
@@ -218,7 +251,7 @@ mod tests {
         assert_eq!(left(temp.path()), [2, 3, 4]);
         current.store.make_room(SIZE).unwrap();
         assert_eq!(left(temp.path()), [3, 4]);
-        let used = Cache::new(temp.path().to_owned(), cap).used().unwrap();
+        let used = fourth(temp.path(), cap).used().unwrap();
         assert!((2 * SIZE..2 * SIZE + SIZE / 2).contains(&used), "{used}");
     }
 
@@ -269,7 +302,7 @@ mod tests {
         let temp = cache(1 << 30);
         let half = temp.path().join(format!("{EVICTED}{}", InfoHash([5; 20])));
         std::fs::create_dir_all(half.join("data/t")).unwrap();
-        Cache::new(temp.path().to_owned(), 1 << 30).make_room(&InfoHash([4; 20]), 0).unwrap();
+        fourth(temp.path(), 1 << 30).make_room(0).unwrap();
         assert!(!half.exists());
         assert_eq!(left(temp.path()), [1, 2, 3]);
     }
@@ -279,7 +312,7 @@ mod tests {
         let temp = cache(1 << 30);
         let last = || std::fs::metadata(folder(temp.path(), 1).join(LOCK)).unwrap().modified().unwrap();
         let before = last();
-        Cache::new(temp.path().to_owned(), 1 << 30).make_room(&InfoHash([4; 20]), 0).unwrap();
+        fourth(temp.path(), 1 << 30).make_room(0).unwrap();
         assert_eq!(last(), before);
         drop(world(temp.path(), 1, 0).open());
         assert!(last() > before);
@@ -298,7 +331,7 @@ mod tests {
     #[test]
     fn evicting_and_opening_at_the_same_time_harm_nobody() {
         let temp = tempfile::tempdir().unwrap();
-        let (root, evictor) = (temp.path(), Cache::new(temp.path().to_owned(), 0));
+        let (root, evictor) = (temp.path(), fourth(temp.path(), 0));
         let opened_again_and_again = |name: u8| {
             let world = world(root, name, 0);
             for _ in 0..30 {
@@ -315,10 +348,50 @@ mod tests {
                 scope.spawn(move || opened_again_and_again(name));
             }
             for _ in 0..2 {
-                scope.spawn(|| (0..100).for_each(|_| _ = evictor.make_room(&InfoHash([4; 20]), 0).unwrap()));
+                scope.spawn(|| (0..100).for_each(|_| _ = evictor.make_room(0).unwrap()));
             }
         });
-        evictor.make_room(&InfoHash([4; 20]), 0).unwrap();
+        evictor.make_room(0).unwrap();
         assert_eq!(left(root), [0u8; 0]);
+    }
+
+    #[test]
+    fn who_finds_a_torrent_in_use_has_a_spare_folder_for_as_long_as_it_needs_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let (root, cap) = (temp.path(), 200 * SIZE);
+        let spare = |number: u32| root.join(folder_name(&InfoHash([1; 20]), number));
+        let first = fill(root, 1, cap);
+        let second = fill(root, 1, cap);
+        let third = fill(root, 1, cap);
+        assert!(spare(1).ends_with(InfoHash([1; 20]).to_string()) && spare(2).exists() && spare(3).exists());
+        let used = fourth(root, cap).used().unwrap();
+        assert!((3 * SIZE..4 * SIZE).contains(&used), "the cap counts all three: {used}");
+        fourth(root, 0).make_room(0).unwrap();
+        assert!(spare(2).exists(), "it is in use");
+
+        drop(second);
+        assert!(!spare(2).exists() && spare(3).exists());
+        let second = fill(root, 1, cap);
+        assert!(spare(2).exists(), "the number is free again");
+        drop((first, third));
+        assert!(spare(1).exists() && !spare(3).exists());
+        drop(second);
+        assert_eq!(
+            std::fs::read_dir(root).unwrap().count(),
+            1,
+            "nothing but the torrent's own folder is kept"
+        );
+        assert!(world(root, 1, cap).open().doubtful.is_full(), "with what was in it");
+    }
+
+    #[test]
+    fn what_a_crash_left_of_a_spare_folder_is_removed() {
+        let temp = cache(1 << 30);
+        let spare = temp.path().join(folder_name(&InfoHash([1; 20]), 2));
+        std::fs::create_dir_all(spare.join("data")).unwrap();
+        std::fs::copy(folder(temp.path(), 1).join(LOCK), spare.join(LOCK)).unwrap();
+        fourth(temp.path(), 1 << 30).make_room(0).unwrap();
+        assert!(!spare.exists());
+        assert_eq!(left(temp.path()), [1, 2, 3]);
     }
 }

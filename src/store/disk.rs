@@ -17,17 +17,15 @@ use super::stamp::Stamp;
 use super::{Storage, StoreError, guard};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{Block, PieceIndex};
-use crate::wire::ids::InfoHash;
 
 /// How often to save while pieces arrive: what a crash of the machine may cost. (A crash of the process costs
 /// nothing but a hash of what was written since.)
 pub const SAVE_EVERY: Duration = Duration::from_secs(15);
 
-/// A torrent's files with their resume state. Its lock is let go when it is dropped.
+/// A torrent's files with their resume state. When it is dropped its lock is let go, and a spare folder is removed.
 #[derive(Debug)]
 pub struct DiskStore {
     files: FileStore,
-    info_hash: InfoHash,
     claims: Mutex<Claims>,
     /// Held over every change of the resume file and every discard, never by plain writes and reads.
     book: Mutex<Book>,
@@ -65,7 +63,6 @@ struct Book {
 /// What [`super::open`] found out.
 pub(super) struct Found {
     pub(super) files: FileStore,
-    pub(super) info_hash: InfoHash,
     pub(super) resume: Option<ResumeFile>,
     pub(super) lock: Option<Lock>,
     pub(super) cache: Option<Cache>,
@@ -88,7 +85,6 @@ impl DiskStore {
         };
         Self {
             files: found.files,
-            info_hash: found.info_hash,
             claims: Mutex::new(claims),
             book: Mutex::new(Book { resume: found.resume, boot: boot_id(), stamps: found.stamps }),
             cache: found.cache,
@@ -128,7 +124,7 @@ impl DiskStore {
         if let Some(lock) = &self.lock {
             lock.touch();
         }
-        self.cache.as_ref().map_or(Ok(Budget::UNLIMITED), |cache| cache.make_room(&self.info_hash, more))
+        self.cache.as_ref().map_or(Ok(Budget::UNLIMITED), |cache| cache.make_room(more))
     }
 
     /// A check has looked at this piece.
@@ -202,6 +198,14 @@ impl Book {
         let Some(resume) = &self.resume else { return Ok(()) };
         let (pieces, boot, files) = (flushed.clone(), self.boot.clone(), self.stamps.clone());
         resume.save(&State { pieces, clean: !dirty, volatile, boot, files }, durable)
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        if let (Some(cache), Some(lock)) = (&self.cache, self.lock.take()) {
+            cache.leave(lock);
+        }
     }
 }
 

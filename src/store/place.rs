@@ -5,6 +5,9 @@
 //! | cache | `<cache>/<info-hash>/data/<names>` | `<cache>/<info-hash>/resume` | `<cache>/<info-hash>/lock` |
 //! | folder | `<folder>/<names>` | `<folder>/.swarm/<info-hash>.resume` | `<folder>/.swarm/<info-hash>.lock` |
 //!
+//! Who finds the lock in the cache taken has the same in `<cache>/<info-hash>-2` (and so on) for itself, so that two
+//! players on one machine can both watch; what is in a folder of the user's one process at a time has.
+//!
 //! `<cache>` is `gst-swarm` in the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`) unless they name
 //! another. Everything in it is for the user alone (0700), and a folder with our notes that belongs to
 //! somebody else is refused. The user's own folder keeps their umask; one that cannot be written is read
@@ -16,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::cache::Cache;
+use super::cache::{Cache, MOST_FOLDERS, folder_name};
 use super::dir::{Access, Dir};
 use super::lock::{self, Lock};
 use super::resume::ResumeFile;
@@ -104,22 +107,37 @@ pub fn user_cache() -> PathBuf {
 
 fn in_cache(root: &Path, cap: u64, info_hash: &InfoHash) -> Result<Home, StoreError> {
     let folder = Dir::root(root, Some(Access::Private))?;
-    let name = OsString::from(info_hash.to_string());
-    for _ in 0..MAX_RACES {
-        // The cache moves a folder away, lock and all, before it removes it; then this starts afresh.
-        match lock_in_cache(&folder, &name) {
-            Ok(Some((own, lock))) => {
+    let mut number = 1;
+    loop {
+        let name = folder_name(info_hash, number);
+        match settle_in_cache(&folder, OsStr::new(&name)) {
+            Ok((own, lock)) => {
                 let data = own.child(OsStr::new(DATA), Some(Access::Private))?;
                 let notes = Some(Notes { resume: ResumeFile::new(own, RESUME.into(), *info_hash), lock });
-                let cache = Some(Cache::new(root.to_owned(), cap));
+                let cache = Some(Cache::new(root.to_owned(), cap, name));
                 return Ok(Home { data, access: Access::Private, notes, cache });
             }
+            Err(StoreError::Locked { path, pid }) if number < MOST_FOLDERS => {
+                tracing::info!(%path, pid, "in use by another process: this one takes a folder of its own");
+                number += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One of a torrent's folders, with its lock.
+fn settle_in_cache(folder: &Dir, name: &OsStr) -> Result<(Dir, Lock), StoreError> {
+    for _ in 0..MAX_RACES {
+        // The cache moves a folder away, lock and all, before it removes it; then this starts afresh.
+        match lock_in_cache(folder, name) {
+            Ok(Some(settled)) => return Ok(settled),
             Ok(None) => {}
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(error),
         }
     }
-    Err(StoreError::Locked { path: shown(&folder.path_of(&name)), pid: None })
+    Err(StoreError::Locked { path: shown(&folder.path_of(name)), pid: None })
 }
 
 /// A torrent's folder with its lock; `None` when the folder was moved away meanwhile.
