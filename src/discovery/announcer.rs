@@ -44,6 +44,8 @@ pub struct Config {
     pub key: u32,
     /// A private torrent (BEP 27): one tracker at a time.
     pub private: bool,
+    /// A broadcast that we watch: its tracker most likely is its source, whose return is waited for.
+    pub eager: bool,
 }
 
 /// Payload bytes so far.
@@ -205,7 +207,7 @@ impl Announcer {
 
     fn add_tiers(&mut self, tiers: &[Vec<String>]) {
         let mut seen = BTreeSet::new();
-        let private = self.config.private;
+        let Config { private, eager, .. } = self.config;
         for urls in tiers {
             let mut urls: Vec<_> =
                 urls.iter().map(|url| url.trim()).filter(|url| can_be_asked(url)).collect();
@@ -213,15 +215,16 @@ impl Announcer {
             let start = self.trackers.len();
             for url in urls {
                 if self.trackers.len() < MAX_TRACKERS && seen.insert(url) {
-                    self.trackers.push(TrackerStatus::new(url, if private { 0 } else { self.tiers.len() }));
+                    let tier = if private { 0 } else { self.tiers.len() };
+                    self.trackers.push(TrackerStatus::new(url, tier, eager));
                 }
             }
             if !private && self.trackers.len() > start {
-                self.tiers.push(Tier::new((start..self.trackers.len()).collect(), true));
+                self.tiers.push(Tier::new((start..self.trackers.len()).collect(), true, eager));
             }
         }
         if private && !self.trackers.is_empty() {
-            self.tiers.push(Tier::new((0..self.trackers.len()).collect(), false));
+            self.tiers.push(Tier::new((0..self.trackers.len()).collect(), false, eager));
         }
     }
 
@@ -402,7 +405,7 @@ mod tests {
 
     fn config() -> Config {
         let (info_hash, peer_id) = (InfoHash([1; 20]), PeerId([2; 20]));
-        Config { info_hash, peer_id, port: 6881, key: 9, private: false }
+        Config { info_hash, peer_id, port: 6881, key: 9, private: false, eager: false }
     }
 
     fn response(interval: u64, min: Option<u64>) -> AnnounceResponse {
@@ -588,6 +591,25 @@ mod tests {
     }
 
     #[test]
+    fn the_tracker_of_a_broadcast_is_asked_again_every_other_second_and_later_every_ten() {
+        let eager = Config { eager: true, ..config() };
+        let mut w = World::new(eager, &[&["http://a/x"]], INCOMPLETE, &[("http://a/x", Tracker::Fails)]);
+        w.run(600);
+        let times = w.times();
+        let pauses: Vec<_> = times.windows(2).map(|w| (w[0], w[1] - w[0])).collect();
+        for (at, pause) in &pauses {
+            let (least, most) = if *at < 20 { (1, 2) } else { (1, 10) };
+            assert!((least..=most).contains(pause), "{pause} at {at}");
+        }
+        assert!(pauses.last().is_some_and(|(_, pause)| *pause >= 5) && times.len() < 200, "{pauses:?}");
+        w.trackers.insert("http://a/x", answers(600));
+        w.say(Input::Want(0));
+        w.run(1_500);
+        let after = w.times().split_off(times.len());
+        assert!(after[0] <= 610 && after[1] == after[0] + 600, "{after:?}");
+    }
+
+    #[test]
     fn a_tracker_that_comes_back_hears_started_and_the_backoff_is_forgotten() {
         let mut w = World::open(&[&["http://a/x"]], &[("http://a/x", Tracker::Fails)]);
         w.say(Input::Want(0));
@@ -737,12 +759,12 @@ mod tests {
         #[test]
         fn whatever_trackers_do_the_rules_of_events_hold(
             kinds in prop::collection::vec(trackers(), 6), later in prop::collection::vec(trackers(), 6),
-            private: bool, completes in 0u64..2_000, seed: u64,
+            private: bool, eager: bool, completes in 0u64..2_000, seed: u64,
         ) {
             const URLS: [&str; 6] = ["http://a/x", "http://b/x", "http://c/x", "udp://d:1", "udp://e:1", "udp://f:1"];
             let tiers = [&URLS[..3], &URLS[3..5], &URLS[5..]];
             let made = |kinds: Vec<Tracker>| URLS.into_iter().zip(kinds).collect::<BTreeMap<_, _>>();
-            let mut w = World::new(Config { private, ..config() }, &tiers, INCOMPLETE, &[]);
+            let mut w = World::new(Config { private, eager, ..config() }, &tiers, INCOMPLETE, &[]);
             w.announcer.rng = Pcg64::seed_from_u64(seed);
             w.trackers = made(kinds);
             w.run(completes);
@@ -761,7 +783,8 @@ mod tests {
                 prop_assert!(!events.contains(&Stopped) || events.last() == Some(&Stopped));
                 // Never two at a time, and never closer than the shortest wait but for an event.
                 let sent: Vec<_> = w.sent.iter().filter(|(_, u, _)| u == url).collect();
-                let close = sent.windows(2).filter(|p| p[1].0 - p[0].0 < 5).map(|p| p[1].2.event);
+                let least = if eager { 1 } else { 5 };
+                let close = sent.windows(2).filter(|p| p[1].0 - p[0].0 < least).map(|p| p[1].2.event);
                 let wrong = close.filter(|e| *e != Completed && *e != Stopped).count();
                 prop_assert_eq!(wrong, 0, "announces too close to each other");
             }

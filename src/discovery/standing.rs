@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tier::SHORTEST_INTERVAL;
+use super::tier::{EAGER_RETRY, SHORTEST_INTERVAL};
 use crate::time::{Duration, Instant};
 use crate::wire::announce::{AnnounceEvent, AnnounceResponse, Refusal, RetryIn, printable};
 
@@ -53,6 +53,8 @@ pub struct TrackerStatus {
     sent: Option<Instant>,
     /// Not to be asked before.
     barred: Instant,
+    /// Not to be asked more often.
+    rest: Duration,
     tracker_id: Option<Vec<u8>>,
 }
 
@@ -65,7 +67,7 @@ struct UnderWay {
 }
 
 impl TrackerStatus {
-    pub(super) fn new(url: &str, tier: usize) -> Self {
+    pub(super) fn new(url: &str, tier: usize, eager: bool) -> Self {
         Self {
             url: url.into(),
             name: name(url),
@@ -82,6 +84,7 @@ impl TrackerStatus {
             under_way: None,
             sent: None,
             barred: Instant::ZERO,
+            rest: if eager { EAGER_RETRY } else { SHORTEST_INTERVAL },
             tracker_id: None,
         }
     }
@@ -106,7 +109,7 @@ impl TrackerStatus {
 
     /// When it may be asked again. Only `completed` may follow another announce closely.
     pub(super) fn free_at(&self, left: u64) -> Instant {
-        let rested = self.sent.map_or(Instant::ZERO, |sent| sent + SHORTEST_INTERVAL);
+        let rested = self.sent.map_or(Instant::ZERO, |sent| sent + self.rest);
         if self.event(left) == AnnounceEvent::Completed { self.barred } else { self.barred.max(rested) }
     }
 
@@ -188,8 +191,11 @@ mod tests {
 
     #[test]
     fn a_name_shows_neither_passkey_nor_password() {
-        assert_eq!(TrackerStatus::new("https://t.example:8/k3y/announce?k=1", 0).name, "https://t.example:8");
-        assert_eq!(TrackerStatus::new("udp://me:pw@t.example:8", 0).name, "udp://t.example:8");
-        assert_eq!(TrackerStatus::new("http://a\x1b[2Jb?x", 0).name, "http://a\\u{1b}[2Jb");
+        assert_eq!(
+            TrackerStatus::new("https://t.example:8/k3y/announce?k=1", 0, false).name,
+            "https://t.example:8"
+        );
+        assert_eq!(TrackerStatus::new("udp://me:pw@t.example:8", 0, false).name, "udp://t.example:8");
+        assert_eq!(TrackerStatus::new("http://a\x1b[2Jb?x", 0, false).name, "http://a\\u{1b}[2Jb");
     }
 }

@@ -17,6 +17,12 @@ pub const HEDGE: Duration = Duration::from_secs(3);
 pub const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// Longest wait between retries, before jitter.
 pub const LAST_RETRY: Duration = Duration::from_secs(30 * 60);
+/// Where the tracker is most likely the source of a broadcast, which may come back at any moment, ...
+pub const EAGER_RETRY: Duration = Duration::from_secs(1);
+/// ... retries become slower after so many, ...
+pub const EAGER_RETRIES: u32 = 20;
+/// ... up to this, before jitter as long again.
+pub const LAST_EAGER_RETRY: Duration = Duration::from_secs(5);
 /// Whatever a tracker says, it is not asked more often than this.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_secs(5);
 /// Whatever a tracker says, it is asked this often: most forget a peer that is silent for long.
@@ -54,11 +60,13 @@ pub(super) struct Tier {
     streak: u32,
     /// Ask a second one while the first is silent.
     hedges: bool,
+    /// Try again soon after a failure, however many there were.
+    eager: bool,
 }
 
 impl Tier {
-    pub(super) const fn new(order: Vec<TrackerIndex>, hedges: bool) -> Self {
-        Self { order, phase: Phase::Fresh, failures: 0, streak: 0, hedges }
+    pub(super) const fn new(order: Vec<TrackerIndex>, hedges: bool, eager: bool) -> Self {
+        Self { order, phase: Phase::Fresh, failures: 0, streak: 0, hedges, eager }
     }
 
     /// Its trackers, the best first.
@@ -119,9 +127,12 @@ impl Tier {
 
     /// Nobody of this round answered: wait, longer each time, but not before any tracker is willing at all.
     pub(super) fn on_failure(&mut self, now: Instant, willing: Instant, rng: &mut Pcg64) {
-        let wait = FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(LAST_RETRY);
-        let jitter = rng.random_range(0..=u64::try_from(wait.as_micros()).unwrap_or(u64::MAX) / 4);
-        self.failures += 1;
+        let (wait, part) = match self.eager {
+            true => ((EAGER_RETRY * (1 + self.failures / EAGER_RETRIES)).min(LAST_EAGER_RETRY), 1),
+            false => (FIRST_RETRY.saturating_mul(1 << self.failures.min(16)).min(LAST_RETRY), 4),
+        };
+        let jitter = rng.random_range(0..=u64::try_from(wait.as_micros()).unwrap_or(u64::MAX) / part);
+        self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Failed(willing.max(now + wait + Duration::from_micros(jitter)));
     }
 }

@@ -156,6 +156,7 @@ mod tests {
             port: u16::from(id),
             key: 0,
             private: false,
+            eager: false,
         }
     }
 

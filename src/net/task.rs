@@ -456,6 +456,7 @@ impl Driver {
             port: self.port,
             key: rand::make_rng::<Pcg64>().next_u32(),
             private: self.metainfo.private,
+            eager: self.metainfo.live.is_some() && !self.options.source,
         };
         let tiers = if self.options.trackers { self.metainfo.trackers.as_slice() } else { &[] };
         self.tell_trackers(Summary::default());

@@ -1,12 +1,14 @@
 //! Addresses that may be peers: known, being dialled, connected, banned.
 //!
 //! Invariant: bounded by `MAX_CANDIDATES`; a banned address is never dialled nor taken in. Addresses are
-//! tried by source (the user's first), then by fewest failures, then by the seeded RNG's order.
+//! tried by source (the user's first), then by fewest failures, then by the seeded RNG's order. Who is in need calls a
+//! few of them ahead of their time.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use rand::Rng as _;
+use rand::{Rng as _, RngExt as _};
 use rand_pcg::Pcg64;
 
 use super::Source;
@@ -24,6 +26,13 @@ const MAX_FAILURES: u32 = 6;
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
 const BACK_OFF_USER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
+/// Who is in need calls so many at once, ...
+const HURRIED: usize = 8;
+/// ... with pauses between the first of these and twice that, which grow with the need to the second and twice that ...
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// ... by this part of it.
+const PAUSE_PART: u32 = 30;
+
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum State {
     Idle { next: Instant },
@@ -38,6 +47,12 @@ struct Candidate {
     failures: u32,
     /// Breaks ties between equals.
     ticket: u32,
+    /// When it was dialled last.
+    dialled: Instant,
+    /// When a connection to it that had been of use ended last.
+    of_use: Option<Instant>,
+    /// It is dialled ahead of its time, which is not held against it.
+    hurried: bool,
 }
 
 /// The book of addresses.
@@ -47,6 +62,8 @@ pub struct Candidates {
     banned: BTreeSet<IpAddr>,
     dialling: usize,
     dialled: u64,
+    /// Nobody is hurried before.
+    next_hurry: Instant,
 }
 
 impl Candidates {
@@ -64,7 +81,33 @@ impl Candidates {
             return;
         }
         let state = State::Idle { next: Instant::ZERO };
-        self.book.insert(addr, Candidate { source, state, failures: 0, ticket: rng.next_u32() });
+        let candidate = Candidate {
+            source,
+            state,
+            failures: 0,
+            ticket: rng.next_u32(),
+            dialled: Instant::ZERO,
+            of_use: None,
+            hurried: false,
+        };
+        self.book.insert(addr, candidate);
+    }
+
+    /// In need for so long: a few addresses are dialled ahead of their time now and then. The user's come first, then
+    /// those that were of use last.
+    pub fn hurry(&mut self, now: Instant, need: Duration, rng: &mut Pcg64) {
+        if now < self.next_hurry {
+            return;
+        }
+        let pause = (need / PAUSE_PART).clamp(PAUSE.0, PAUSE.1);
+        let jitter = rng.random_range(0..=u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
+        self.next_hurry = now + pause + Duration::from_micros(jitter);
+        let waits = |c: &&mut Candidate| matches!(c.state, State::Idle { next } if next > now);
+        let mut waiting: Vec<_> = self.book.values_mut().filter(waits).collect();
+        waiting.sort_by_key(|c| (c.source != Source::User, Reverse(c.of_use), c.dialled, c.ticket));
+        for candidate in waiting.into_iter().take(HURRIED) {
+            (candidate.state, candidate.hurried) = (State::Idle { next: now }, true);
+        }
     }
 
     /// The next address to dial now, marked as being dialled.
@@ -75,7 +118,7 @@ impl Candidates {
         let ready = |c: &Candidate| matches!(c.state, State::Idle { next } if next <= now);
         let best = self.book.iter_mut().filter(|(_, c)| ready(c));
         let (addr, candidate) = best.min_by_key(|(_, c)| (c.source, c.failures, c.ticket))?;
-        candidate.state = State::Dialling;
+        (candidate.state, candidate.dialled) = (State::Dialling, now);
         self.dialling += 1;
         self.dialled += 1;
         Some(*addr)
@@ -85,16 +128,16 @@ impl Candidates {
     pub fn connected(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.book.get_mut(&addr) {
             self.dialling -= usize::from(candidate.state == State::Dialling);
-            candidate.state = State::Connected;
+            (candidate.state, candidate.hurried) = (State::Connected, false);
         }
     }
 
     /// A dialled address did not answer, was refused, or its connection ended without any use.
     pub fn failed(&mut self, now: Instant, addr: SocketAddr) {
         self.idle(addr, |candidate| {
-            candidate.failures += 1;
+            candidate.failures += u32::from(!std::mem::take(&mut candidate.hurried));
             let (first, most) = if candidate.source == Source::User { BACK_OFF_USER } else { BACK_OFF };
-            now + first.saturating_mul(1 << (candidate.failures - 1).min(16)).min(most)
+            now + first.saturating_mul(1 << candidate.failures.saturating_sub(1).min(16)).min(most)
         });
         let hopeless = |c: &Candidate| c.failures >= MAX_FAILURES && c.source != Source::User;
         if self.book.get(&addr).is_some_and(hopeless) {
@@ -105,7 +148,7 @@ impl Candidates {
     /// The connection to an address that had been of use ended.
     pub fn left(&mut self, now: Instant, addr: SocketAddr) {
         self.idle(addr, |candidate| {
-            candidate.failures = 0;
+            (candidate.failures, candidate.of_use) = (0, Some(now));
             now + if candidate.source == Source::User { BACK_OFF_USER.0 } else { BACK_OFF.0 }
         });
     }
@@ -210,6 +253,68 @@ mod tests {
         (0..5_000).for_each(|n| book.add(addr(n), Source::Tracker, &mut rng));
         assert_eq!(book.idle_count(), MAX_CANDIDATES);
         assert_eq!(std::iter::from_fn(|| book.next(Instant::ZERO)).count(), MAX_DIALLING);
+    }
+
+    /// Seconds at which each address is dialled while all fail and the need goes on for so long.
+    fn dials_in_need(book: &mut Candidates, seconds: u64) -> Vec<(f64, SocketAddr)> {
+        let (mut rng, mut dials) = (Pcg64::seed_from_u64(4), Vec::new());
+        for ms in (0..seconds * 1_000).step_by(100) {
+            let need = Duration::from_millis(ms);
+            let now = Instant::from_secs(100) + need;
+            book.hurry(now, need, &mut rng);
+            while let Some(addr) = book.next(now) {
+                dials.push((ms as f64 / 1_000.0, addr));
+                book.failed(now, addr);
+            }
+        }
+        dials
+    }
+
+    #[test]
+    fn in_need_an_address_that_was_of_use_is_called_again_every_other_second_and_later_every_ten() {
+        let (mut book, mut rng) = (Candidates::default(), Pcg64::seed_from_u64(3));
+        book.add(addr(1), Source::Tracker, &mut rng);
+        assert_eq!(book.next(Instant::ZERO), Some(addr(1)));
+        book.connected(addr(1));
+        book.left(Instant::from_secs(100), addr(1));
+        let dials = dials_in_need(&mut book, 600);
+        let pauses: Vec<_> = dials.windows(2).map(|pair| (pair[0].0, pair[1].0 - pair[0].0)).collect();
+        assert!(dials[0].0 < 0.1, "{dials:?}");
+        for (at, pause) in &pauses {
+            let (least, most) = if *at < 30.0 { (0.9, 2.2) } else { (0.9, 10.2) };
+            assert!((least..most).contains(pause), "{pause} at {at}");
+        }
+        assert!((15..=30).contains(&pauses.iter().filter(|(at, _)| *at < 30.0).count()), "{pauses:?}");
+        assert!(dials.len() < 200 && pauses.last().is_some_and(|(_, pause)| *pause >= 4.9), "{pauses:?}");
+        assert_eq!(book.idle_count(), 1, "it is not given up for that");
+    }
+
+    #[test]
+    fn in_need_a_few_are_called_the_users_first_and_then_those_of_use_and_nobody_banned() {
+        let (mut book, mut rng) = (Candidates::default(), Pcg64::seed_from_u64(3));
+        (0..40).for_each(|n| book.add(addr(n), Source::Tracker, &mut rng));
+        book.add(addr(77), Source::User, &mut rng);
+        let all: Vec<_> = std::iter::from_fn(|| book.next(Instant::ZERO)).collect();
+        for at in all {
+            let useful = [addr(5), addr(6)].contains(&at);
+            if useful {
+                book.left(Instant::from_secs(100), at)
+            } else {
+                book.failed(Instant::from_secs(100), at)
+            }
+        }
+        book.ban(addr(6).ip());
+        let now = Instant::from_secs(100);
+        book.hurry(now, Duration::ZERO, &mut rng);
+        let hurried: Vec<_> = std::iter::from_fn(|| book.next(now)).collect();
+        assert_eq!(hurried.len(), HURRIED);
+        assert!(hurried.contains(&addr(77)) && hurried.contains(&addr(5)) && !hurried.contains(&addr(6)));
+        hurried.iter().for_each(|at| book.failed(now, *at));
+        let later = Instant::from_secs(103);
+        book.hurry(later, Duration::from_secs(3), &mut rng);
+        let others: Vec<_> = std::iter::from_fn(|| book.next(later)).collect();
+        assert!(others.contains(&addr(77)) && others.contains(&addr(5)), "{others:?}");
+        assert_eq!(others.iter().filter(|at| hurried.contains(at)).count(), 2, "the others take turns");
     }
 
     #[test]

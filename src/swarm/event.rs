@@ -151,6 +151,9 @@ pub struct LiveStats {
     pub bitrate: u64,
     /// Media time of a piece.
     pub piece_time: Duration,
+    /// For how long a viewer has heard of no new piece, where that is longer than usual: the source is gone, or nobody
+    /// who could tell is in reach.
+    pub still: Option<Duration>,
     /// Stamps that the source had not signed.
     pub bad_stamps: u64,
     /// Peers that have not said yet that they have the newest piece that we hold.

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::company::Standstill;
 use super::event::{LiveStats, ReaderId};
 use super::invite::Invites;
 use super::torrent::Torrent;
@@ -62,6 +63,7 @@ pub(super) struct Live {
     pub(super) told: u32,
     /// Viewers that wait, and since when nothing could be given to them.
     pub(super) stuck: BTreeMap<ReaderId, (u64, Instant)>,
+    pub(super) standstill: Standstill,
     pub(super) uplink: Uplink,
     pub(super) invites: Invites,
 }
@@ -81,6 +83,7 @@ impl Live {
             untold: false,
             told: 0,
             stuck: BTreeMap::new(),
+            standstill: Standstill::new(now),
             uplink: Uplink::default(),
             invites: Invites::default(),
         }
@@ -196,7 +199,13 @@ impl Torrent {
         }
     }
 
-    pub(super) fn live_stats(&self) -> Option<LiveStats> {
+    /// Whether the newest piece is the last one, as far as we know.
+    pub(super) fn is_over(&self) -> bool {
+        let newest = self.live.as_ref().and_then(|live| live.known.get(&live.newest?));
+        newest.is_some_and(|stamp| stamp.flags.end)
+    }
+
+    pub(super) fn live_stats(&self, now: Instant) -> Option<LiveStats> {
         let live = self.live.as_ref()?;
         let held = live.held.as_ref().and_then(|stamp| self.pieces.geometry().piece(stamp.seq));
         Some(LiveStats {
@@ -206,6 +215,7 @@ impl Torrent {
             bitrate: live.rate.bytes_per_second().get(),
             piece_time: live.rate.piece_time(),
             bad_stamps: self.counters.bad_stamps,
+            still: live.standstill.lasts(now).filter(|_| !self.is_over()),
             behind: self.peers.values().filter(|p| held.is_some_and(|piece| !p.has.has(piece))).count(),
         })
     }

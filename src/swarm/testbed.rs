@@ -34,7 +34,7 @@ pub(super) struct Testbed {
     pub(super) geometry: Geometry,
     pub(super) said: Vec<(PeerKey, Message)>,
     pub(super) events: Vec<Event>,
-    pub(super) dials: usize,
+    pub(super) dialled: Vec<SocketAddr>,
     pub(super) wants: usize,
     pub(super) closed: Vec<PeerKey>,
     pub(super) discarded: Vec<PieceIndex>,
@@ -81,7 +81,7 @@ impl Testbed {
             geometry,
             said: Vec::new(),
             events: Vec::new(),
-            dials: 0,
+            dialled: Vec::new(),
             wants: 0,
             closed: Vec::new(),
             discarded: Vec::new(),
@@ -191,6 +191,11 @@ impl Testbed {
         }
     }
 
+    /// For how long nothing new of a broadcast has come.
+    pub(super) fn still(&self) -> Option<Duration> {
+        self.torrent.stats(self.now).live.and_then(|live| live.still)
+    }
+
     /// Where viewers of a broadcast were sent so far, and why.
     pub(super) fn moves(&self) -> Vec<(u32, Moved)> {
         let moves = self.events.iter().filter_map(|event| match event {
@@ -277,7 +282,7 @@ impl Testbed {
                 Output::Wait(_) => return,
                 Output::Send { peer, message } => self.said.push((peer, message)),
                 Output::Event(event) => self.events.push(event),
-                Output::Dial { .. } => self.dials += 1,
+                Output::Dial { addr } => self.dialled.push(addr),
                 Output::Close { peer } => self.closed.push(peer),
                 Output::Start(Job::Verify { piece, blocks }) if self.slow_workers => {
                     self.unverified.push((piece, blocks));

@@ -219,7 +219,7 @@ impl Torrent {
             pieces: self.pieces.have().count(),
             hash_failures: self.counters.hash_failures,
             banned: self.candidates.banned(),
-            live: self.live_stats(),
+            live: self.live_stats(now),
             connections: self.peers.values().map(|p| p.stats(now)).collect(),
         }
     }
@@ -292,6 +292,7 @@ impl Torrent {
         self.rescue(now);
         self.drop_idle();
         self.refill_all();
+        self.look_for_the_source(now);
         self.dial_now = true;
     }
 
