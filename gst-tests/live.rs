@@ -20,6 +20,7 @@ use gstswarm::wire::handshake::Hello;
 use gstswarm::wire::ids::PeerId;
 use gstswarm::wire::message::Message;
 use rustix::process::Signal;
+use serde_json::Value;
 use support::asker::Asker;
 use support::attacks::{Attack, Due};
 use support::broadcast::{self, PATIENCE, Plan, Source, Watcher, all_figures, delays, number_in};
@@ -108,6 +109,49 @@ fn viewers_go_on_by_themselves_when_the_source_was_stopped_by_its_service_and_co
         assert!(status.success(), "{status}: {}", source.process.story());
         assert!(source.process.log().contains("viewers wait until"), "{}", source.process.story());
     });
+}
+
+/// They find it by its tracker, which is gone with it.
+#[test]
+fn viewers_say_that_they_wait_for_the_source_and_follow_it_each_time_that_it_comes_back() {
+    let scratch = scratch("waits");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 32));
+    let mut source = plan.start();
+    let mut feed = source.feed(0, plan.rate);
+    let at = address(TWO_PLAYERS, 1);
+    let mut viewer = Watcher::start("viewer", scratch.path(), &plan.tstream(), at, &[], &["--buffer", "2s"]);
+    let copy = scratch.path().join("copy.ts");
+    let home = files::folder(scratch.path(), "home");
+    let player = commands::cached_element(&Network::Loopback, &home, &plan.tstream(), &copy, source.at, &[]);
+    let mut player = Running::start("player", scratch.path(), player);
+    viewer.until_given(plan.rate);
+    for times in 1..=3 {
+        source.process.kill();
+        let cut = feed.stop();
+        let still = |figures: &Value| figures["still_ms"].as_u64() >= Some(3_000);
+        viewer.until("the viewer to wait for the source", still);
+        let told = || player.log().matches("Waiting for the source: nothing new for").count() == times;
+        wait::until("the player to say that it waits", PATIENCE, told, || player.story());
+        source = plan.start();
+        let from = cut + 100;
+        feed = source.feed(from, plan.rate);
+        let back = Instant::now();
+        viewer.until_packet(from);
+        println!("it goes on after {:?}", back.elapsed());
+        viewer.until("the viewer not to wait any more", |figures| figures["still_ms"].is_null());
+        let told = || player.log().matches("The broadcast goes on after").count() == times;
+        wait::until("the player to say that it goes on", PATIENCE, told, || player.story());
+    }
+    assert!(
+        viewer.process.log().contains("waiting for the source, nothing new for"),
+        "{}",
+        viewer.process.story()
+    );
+    feed.until_more(plan.rate / 188);
+    drop(feed);
+    viewer.until_over();
+    player.until_succeeded(PATIENCE);
+    source.until_over();
 }
 
 #[test]

@@ -57,7 +57,6 @@ pub fn cached_element(
     let mut command = network.command("gst-launch-1.0");
     with_plugin(&mut command).env("XDG_CACHE_HOME", cache).env("G_DEBUG", "fatal-criticals");
     command
-        .arg("--quiet")
         .arg("swarmsrc")
         .arg(format!("location={}", torrent.display()))
         .arg(format!("peers={peer}"))

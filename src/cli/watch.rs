@@ -26,6 +26,8 @@ use crate::swarm::event::{PlaybackStats, State};
 
 /// How often status and `--json` are renewed.
 const TICK: Duration = Duration::from_secs(1);
+/// Seconds without a new piece after which it is said that the source is waited for.
+const TOO_LONG: u64 = 3;
 /// How far behind the live point to begin unless the user says otherwise.
 pub(super) const BUFFER: Duration = Duration::from_secs(10);
 
@@ -58,9 +60,13 @@ impl Watch<'_> {
         let end = loop {
             engine.listen();
             let report = Report::new(&engine.handle, &reader);
-            let line = match report.pieces {
-                0 => format!("{name}: {}", engine.waiting_for(&engine.handle.stats())),
-                _ => format!("{name}: {}", report.words()),
+            let waiting = || engine.waiting_for(&engine.handle.stats());
+            let line = match (report.pieces, report.still_ms.unwrap_or(0) / 1_000) {
+                (0, _) => format!("{name}: {}", waiting()),
+                (_, ..TOO_LONG) => format!("{name}: {}", report.words()),
+                (_, time) => {
+                    format!("{name}: waiting for the source, nothing new for {time} s; {}", waiting())
+                }
             };
             status.show(std::slice::from_ref(&line), &line);
             if self.args.json {
@@ -153,6 +159,10 @@ fn watched(handle: &Handle, buffer: Duration) -> Arc<LiveReader> {
     reader
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// One line of `--json`.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -167,6 +177,8 @@ struct Report {
     buffer_ms: Option<u64>,
     /// Milliseconds since the newest piece at hand was captured, by this machine's clock and the source's.
     delay_ms: Option<i64>,
+    /// Milliseconds for which no new piece has been heard of, when the source is waited for.
+    still_ms: Option<u64>,
     dropped: u64,
     stalls: u64,
     rehooked: u64,
@@ -189,7 +201,8 @@ impl Report {
             upload_rate: stats.upload_rate.get(),
             downloaded: stats.downloaded,
             uploaded: stats.uploaded,
-            buffer_ms: buffer_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            buffer_ms: buffer_time.map(millis),
+            still_ms: live.still.map(millis),
             delay_ms: reader
                 .position()
                 .map(|(_, time)| now - i64::try_from(time.micros() / 1000).unwrap_or(0)),

@@ -72,6 +72,11 @@ pub(super) fn buffering(src: &gst::Object, level: &Level) -> gst::Message {
         .build()
 }
 
+/// An INFO message. `gst-launch-1.0` shows nothing of one but what is there for debugging: it says the same.
+pub(super) fn info(src: &gst::Object, about: impl gst::MessageErrorDomain, text: &str) -> gst::Message {
+    gst::message::Info::builder(about, text).debug(text).src(src).build()
+}
+
 /// What the metainfo knows about a file before its first byte is there: title, duration, thumbnail.
 pub(super) fn tags(metainfo: &Metainfo, file: usize) -> gst::TagList {
     let mut tags = gst::TagList::new();

@@ -56,11 +56,13 @@ impl Messenger {
     fn run(mut self) {
         while let Some(news) = self.board.wait(LOOKS[usize::from(self.served > 0)]) {
             self.read_notices();
-            for word in self.words(&news) {
+            let source = self.words_of_source(&news);
+            for word in self.words(&news).into_iter().chain(source) {
                 self.post(|src| match &word {
                     Word::Progress(how, code, text) => {
                         gst::message::Progress::builder(*how, code, text).src(src).build()
                     }
+                    Word::Info(text) => messages::info(src, gst::ResourceError::Read, text),
                     Word::Warning(text) => {
                         gst::message::Warning::builder(gst::ResourceError::NotFound, text).src(src).build()
                     }
@@ -92,6 +94,12 @@ impl Messenger {
         (self.stages.tried, self.stages.connected) = (stats.dialled, stats.peers);
         self.stages.met = self.met;
         self.waiting.look(self.board.now(), &self.stages)
+    }
+
+    fn words_of_source(&mut self, news: &News) -> Option<Word> {
+        let stats = self.handle.stats();
+        let live = stats.live.filter(|_| self.served > 0 && !news.failed)?;
+        self.waiting.look_at_source(live.still, stats.peers)
     }
 
     fn read_notices(&mut self) {

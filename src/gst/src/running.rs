@@ -324,6 +324,7 @@ fn structure(
         )
         .field("lag", of_position(&|number, _| live.piece_time * live.newest.saturating_sub(number)))
         .field("window", nanos(live.piece_time * live.window))
+        .field("standstill", live.still.map_or(u64::MAX, nanos))
         .field("dropped", playback.dropped)
         .field("rehook-ins", playback.rehooked)
         .field("bad-signatures", live.bad_stamps)
@@ -404,6 +405,6 @@ mod tests {
         let structure = idle_stats();
         assert_eq!(structure.get("state"), Ok("stopped"));
         assert_eq!(structure.get("buffer-time"), Ok(u64::MAX));
-        assert_eq!(structure.n_fields(), 26);
+        assert_eq!(structure.n_fields(), 27);
     }
 }

@@ -426,7 +426,8 @@ fn read_only_specs() -> Vec<glib::ParamSpec> {
                  tried, banned; rates and bitrate in bytes/s; bytes down, up, wasted and verified; hash \
                  failures; buffer level (bytes, ns), stalls, stall and start-up time (ns; -1 = not known); of a \
                  live broadcast: position (number of the piece handed out last), delay since it was captured \
-                 (by this machine's clock and the source's), lag behind the newest piece, window (ns), pieces \
+                 (by this machine's clock and the source's), lag behind the newest piece, window (ns), standstill \
+                 (ns for which no new piece has been heard of, while the source is waited for; -1 = it goes on), pieces \
                  dropped, re-hook-ins, bad signatures",
             )
             .read_only()

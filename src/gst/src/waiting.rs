@@ -3,7 +3,8 @@
 //! Until the first bytes are there PROGRESS messages name the stages: `check` (what is on disk already),
 //! `trackers` and `peers`. Applications may hold back playback between a stage's start and its end, so every
 //! stage that was started is ended, at the latest with the first bytes. In any wait, also a later one, 20 s
-//! without any connection give one warning that says how far it got. Pure: time comes in.
+//! without any connection give one warning that says how far it got. That a broadcast stands still is told when it has
+//! for some seconds, and when it goes on. Pure: time comes in.
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::net::session::Trackers;
 
 /// A wait without any connected peer gives a warning after this long.
 pub(super) const LONELY: Duration = Duration::from_secs(20);
+
+/// A broadcast of which nothing new came for so long is said to stand still.
+const STILL: Duration = Duration::from_secs(4);
 
 /// Where the engine stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub(super) struct Stages {
 pub(super) enum Word {
     /// A stage starts, goes on or ends.
     Progress(ProgressType, &'static str, String),
+    /// How a broadcast goes on.
+    Info(String),
     /// Nothing comes.
     Warning(String),
 }
@@ -50,6 +56,8 @@ pub(super) struct Waiting {
     first_bytes: bool,
     lonely_since: Option<Duration>,
     warned: bool,
+    /// For how long a broadcast has stood still, once that was told.
+    still: Option<Duration>,
 }
 
 impl Waiting {
@@ -66,6 +74,27 @@ impl Waiting {
             words.push(Word::Warning(stages.story()));
         }
         words
+    }
+
+    /// Looks at how long nothing new of a broadcast has come, with so many peers.
+    pub(super) fn look_at_source(&mut self, still: Option<Duration>, connected: usize) -> Option<Word> {
+        match (still.filter(|time| *time >= STILL), self.still) {
+            (None, None) => None,
+            (None, Some(time)) => {
+                self.still = None;
+                Some(Word::Info(format!("The broadcast goes on after {} seconds", time.as_secs())))
+            }
+            (Some(time), told) => {
+                self.still = Some(time);
+                let seconds = time.as_secs();
+                let text = || {
+                    format!(
+                        "Waiting for the source: nothing new for {seconds} seconds, {connected} peers connected"
+                    )
+                };
+                told.is_none().then(|| Word::Info(text()))
+            }
+        }
     }
 
     /// Bytes came: the wait is over, and with the first ones every stage.
@@ -205,6 +234,17 @@ mod tests {
         waiting.served();
         assert_eq!(warnings(&mut waiting, 100, &alone), 0);
         assert_eq!(warnings(&mut waiting, 120, &alone), 1);
+    }
+
+    #[test]
+    fn a_standstill_of_a_broadcast_is_told_once_and_that_it_goes_on() {
+        let mut waiting = Waiting::default();
+        let mut look = |still: Option<u64>| waiting.look_at_source(still.map(seconds), 1);
+        let still = "Waiting for the source: nothing new for 5 seconds, 1 peers connected";
+        assert_eq!((look(None), look(Some(2)), look(None)), (None, None, None));
+        assert_eq!((look(Some(5)), look(Some(9))), (Some(Word::Info(still.into())), None));
+        let on = "The broadcast goes on after 9 seconds";
+        assert_eq!((look(None), look(None)), (Some(Word::Info(on.into())), None));
     }
 
     #[test]
