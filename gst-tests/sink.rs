@@ -234,6 +234,50 @@ fn what_goes_in_comes_out_of_swarmsrc_in_another_process() {
     place.assert_suffix(|head| head.len().is_multiple_of(188));
 }
 
+/// The text of an INFO or a WARNING, and what `gst-launch-1.0` shows of it.
+fn text_of(message: &gst::Message) -> (String, String) {
+    let text = |error: glib::Error, debug: Option<glib::GString>| {
+        (error.message().to_owned(), debug.map(String::from).unwrap_or_default())
+    };
+    match message.view() {
+        gst::MessageView::Info(info) => text(info.error(), info.debug()),
+        gst::MessageView::Warning(warning) => text(warning.error(), warning.debug()),
+        _ => unreachable!("filtered"),
+    }
+}
+
+#[test]
+fn the_application_is_told_where_the_broadcast_is_on_air() {
+    let place = Place::new("sink-told");
+    for (more, file) in [("bitrate=80000", "is made, for 78 KiB/s"), ("", "is taken up again")] {
+        let pipeline = place.camera("mpegtsmux", more);
+        let (text, shown) = text_of(&pipeline.message(gst::MessageType::Info));
+        let url = format!("on air at http://{}/ (cam.tstream there)", place.address());
+        let tstream = place.tstream().display().to_string();
+        for words in [&*url, &tstream, file] {
+            assert!(text.contains(words) && shown.contains(words), "`{words}` is missing in {text}");
+        }
+        pipeline.stop();
+    }
+}
+
+#[test]
+fn a_stream_that_ends_before_its_bitrate_is_known_is_not_passed_over_in_silence() {
+    let place = Place::new("sink-short");
+    let pipeline =
+        Pipeline::start(&format!("fakesrc num-buffers=3 sizetype=fixed sizemax=5000 ! {}", place.sink("")));
+    let (text, _) = text_of(&pipeline.message(gst::MessageType::Warning));
+    assert!(text.contains("still being measured") && text.contains("set bitrate"), "{text}");
+    pipeline.message(gst::MessageType::Eos);
+    pipeline.stop();
+
+    let nothing = Place::new("sink-empty");
+    let pipeline = Pipeline::start(&format!("fakesrc num-buffers=0 ! {}", nothing.sink("")));
+    let (text, _) = text_of(&pipeline.message(gst::MessageType::Warning));
+    assert!(text.contains("nothing was broadcast"), "{text}");
+    pipeline.message(gst::MessageType::Eos);
+}
+
 /// Nobody can join Matroska in the middle without its headers, and at something else than a cluster.
 #[test]
 fn a_late_viewer_of_matroska_gets_its_headers() {

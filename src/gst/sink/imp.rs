@@ -46,6 +46,13 @@ impl SwarmSink {
         Err(gst::FlowError::Error)
     }
 
+    /// A broadcast that never was is no success.
+    fn warn_if_too_short(&self, run: &Run) {
+        if let Some(text) = run.too_short() {
+            gst::element_imp_warning!(self, gst::StreamError::Failed, ("{text}"));
+        }
+    }
+
     fn give(&self, run: &Run, items: Vec<Item>) -> Result<gst::FlowSuccess, gst::FlowError> {
         items.into_iter().try_for_each(|item| run.give(item))?;
         Ok(gst::FlowSuccess::Ok)
@@ -164,6 +171,7 @@ impl BaseSinkImpl for SwarmSink {
     /// At the end of the stream the last pieces have to reach viewers before the application hears of it.
     fn event(&self, event: gst::Event) -> bool {
         if let (gst::EventView::Eos(_), Some(run)) = (event.view(), self.run()) {
+            self.warn_if_too_short(&run);
             run.end(self.settings().linger());
             // It was told; the event goes its way.
             let _ = self.check(&run);

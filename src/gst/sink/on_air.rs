@@ -12,12 +12,14 @@ use super::claim::Claim;
 use super::farewell::{Farewell, LOOK_EVERY};
 use super::input::Item;
 use super::{CAT, errors};
+use crate::metainfo::text::escape;
 use crate::net::berth::Berth;
 use crate::net::broadcast::{BroadcastStats, Broadcaster, Figures, OPAQUE};
 use crate::net::runtime;
 use crate::net::session::{Handle, Notice, OpenError};
 use crate::net::station::{Plan, Station, StationError};
 use crate::net::tracker::Tracker;
+use crate::rate::ByteRate;
 use crate::swarm::event::Stats;
 
 /// A socket of the broadcast that was here before may be on its way out: so often, and so long each time.
@@ -33,6 +35,8 @@ pub(super) struct OnAir {
     _tracker: Tracker,
     notices: Mutex<Receiver<Notice>>,
     claim: Arc<Claim>,
+    /// Where viewers find it.
+    words: String,
     ended: AtomicBool,
     warned: AtomicBool,
 }
@@ -42,8 +46,11 @@ impl OnAir {
     pub(super) fn open(plan: &Plan, berth: Berth, claim: Arc<Claim>) -> Result<Self, StationError> {
         let runtime = runtime::handle().map_err(StationError::System)?;
         let _inside = runtime.enter();
-        let Station { handle, broadcaster, tracker, .. } = Station::open(plan, berth)?;
+        let station = Station::open(plan, berth)?;
+        let words = words(&station, plan.bitrate);
+        let Station { handle, broadcaster, tracker, .. } = station;
         Ok(Self {
+            words,
             figures: broadcaster.figures(),
             notices: Mutex::new(handle.notices()),
             handle,
@@ -53,6 +60,11 @@ impl OnAir {
             ended: AtomicBool::new(false),
             warned: AtomicBool::new(false),
         })
+    }
+
+    /// Where viewers find it, fit for print.
+    pub(super) fn words(&self) -> &str {
+        &self.words
     }
 
     /// Takes something of the stream, and when it came. Never waits.
@@ -139,6 +151,22 @@ impl OnAir {
     /// What came in and what went out.
     pub(super) fn stats(&self) -> (BroadcastStats, Arc<Stats>) {
         (self.figures.stats(), self.handle.stats())
+    }
+}
+
+/// Where viewers find a broadcast: its address, and its `.tstream`.
+fn words(station: &Station, bitrate: u64) -> String {
+    let (metainfo, path) = (station.handle.metainfo(), escape(&station.tstream.to_string_lossy()));
+    let file = match station.resumed {
+        true => format!("{path} is taken up again"),
+        false => format!("{path} is made, for {} ({} kbit/s)", ByteRate(bitrate), bitrate * 8 / 1000),
+    };
+    match metainfo.trackers.iter().flatten().next() {
+        Some(url) => {
+            let (base, name) = (escape(url.trim_end_matches("/announce")), escape(&metainfo.name));
+            format!("on air at {base}/ ({name}.tstream there); {file}")
+        }
+        None => format!("on air; {file}"),
     }
 }
 

@@ -15,10 +15,17 @@ use super::held::{Held, Measured};
 use super::input::Item;
 use super::on_air::{self, OnAir};
 use super::{CAT, SwarmSink, errors, stats};
+use crate::gst::messages;
 use crate::net::berth::Berth;
 use crate::net::broadcast::BroadcastStats;
 use crate::net::station::{Plan, StationError};
 use crate::swarm::event::Stats;
+
+/// The stream ended before anything of it came.
+const NOTHING: &str = "the stream ended before there was anything in it: nothing was broadcast";
+/// The stream ended early.
+const TOO_SHORT: &str = "the stream ended while its bitrate was still being measured, so that nobody could watch it: \
+    set bitrate to be on air from the beginning";
 
 /// A started element.
 pub(super) struct Run {
@@ -34,6 +41,8 @@ struct State {
     flushing: bool,
     /// It cannot go on, and that was told on the bus.
     failed: bool,
+    /// It was too short, and that was told.
+    too_short: bool,
 }
 
 /// Where the stream goes.
@@ -65,10 +74,11 @@ impl Run {
         };
         let run = Arc::new(Self {
             claim,
-            state: Mutex::new(State { stage, flushing: false, failed: false }),
+            state: Mutex::new(State { stage, flushing: false, failed: false, too_short: false }),
             changed: Condvar::new(),
             limit: AtomicU64::new(plan.max_upload_rate),
         });
+        run.announce(element);
         if let Some(berth) = later {
             let (opener, element) = (Arc::clone(&run), element.downgrade());
             let thread = thread::Builder::new().name("swarm-open".to_owned());
@@ -91,11 +101,24 @@ impl Run {
         }
         let resolved = on_air::resolve(&mut plan);
         let opened = resolved.and_then(|()| OnAir::open(&plan, berth, Arc::clone(&self.claim)));
-        if let Err(error) = self.opened(opened)
-            && let Some(element) = element.upgrade()
-        {
-            element.post_error_message(errors::station(&error));
+        let opened = self.opened(opened);
+        let Some(element) = element.upgrade() else { return };
+        match opened {
+            Ok(()) => self.announce(&element),
+            Err(error) => element.post_error_message(errors::station(&error)),
         }
+    }
+
+    /// Tells users where the broadcast is on air, if it is.
+    fn announce(&self, element: &SwarmSink) {
+        let words = match &self.state().stage {
+            Stage::OnAir(on_air) => on_air.words().to_owned(),
+            _ => return,
+        };
+        gst::info!(CAT, obj = element, "{words}");
+        let message = messages::info(element.upcast_ref(), gst::ResourceError::OpenWrite, &words);
+        // Without a bus nobody wants to know.
+        let _ = element.post_message(message);
     }
 
     /// Waits for the bitrate. `None`: the element was stopped.
@@ -181,6 +204,17 @@ impl Run {
             Stage::OnAir(on_air) => on_air.warning(),
             _ => None,
         }
+    }
+
+    /// What is wrong with a stream that is over now: it was too short to be watched. Told once.
+    pub(super) fn too_short(&self) -> Option<&'static str> {
+        let mut state = self.state();
+        let text = match &state.stage {
+            Stage::Measuring(held) if held.is_empty() => NOTHING,
+            Stage::Measuring(_) => TOO_SHORT,
+            _ => return None,
+        };
+        (!std::mem::replace(&mut state.too_short, true)).then_some(text)
     }
 
     /// The stream is over: waits until viewers have its last pieces.
