@@ -284,6 +284,7 @@ fn a_player_of_a_broadcast_whose_folder_is_taken_is_told_by_whom() {
     for words in ["Another program has this torrent", &*holder, "download-dir"] {
         assert!(second.log().contains(words), "`{words}` is missing in {}", second.story());
     }
+    assert_eq!(second.log().matches("ERROR: from element").count(), 1, "{}", second.story());
     drop(feed);
 }
 

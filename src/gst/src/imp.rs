@@ -102,7 +102,7 @@ impl SwarmSrc {
 
     fn create_live(&self, running: &Running) -> Result<gst::Buffer, gst::FlowError> {
         self.push_tags(running);
-        let piece = running.next_piece().map_err(|error| self.flow_error(&error))?;
+        let piece = running.next_piece().map_err(|error| self.flow_error(&error, false))?;
         if let Some(qos) = running.dropped(&piece) {
             // Without a bus nobody wants to know.
             let _ = self.obj().post_message(qos.src(&*self.obj()).build());
@@ -114,13 +114,15 @@ impl SwarmSrc {
         Ok(buffer)
     }
 
-    fn flow_error(&self, error: &ReadError) -> gst::FlowError {
+    /// How a read ends that gives nothing. What is wrong is told once: where bytes are pushed, the base class would
+    /// tell an error again in its own words, and ends the stream in either case.
+    fn flow_error(&self, error: &ReadError, pulled: bool) -> gst::FlowError {
         match error {
             ReadError::Flushing => gst::FlowError::Flushing,
             ReadError::End => gst::FlowError::Eos,
             error => {
                 self.post_error_message(running::read_failed(error));
-                gst::FlowError::Error
+                if pulled { gst::FlowError::Error } else { gst::FlowError::Eos }
             }
         }
     }
@@ -335,7 +337,7 @@ impl BaseSrcImpl for SwarmSrc {
                 read::fill(buffer, &slices, offset);
                 Ok(CreateSuccess::FilledBuffer)
             }
-            (Err(error), _) => Err(self.flow_error(&error)),
+            (Err(error), _) => Err(self.flow_error(&error, pulled)),
         }
     }
 }
