@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::company::Standstill;
 use super::event::{LiveStats, ReaderId};
 use super::invite::Invites;
+use super::standstill::Standstill;
 use super::torrent::Torrent;
 use super::uplink::Uplink;
 use super::{Job, Output, PeerKey};

@@ -32,6 +32,7 @@ mod admission;
 mod ask;
 mod blame;
 mod budget;
+mod calling;
 pub mod candidates;
 pub mod choker;
 mod company;
@@ -53,6 +54,7 @@ mod readers;
 mod rescue;
 mod serve;
 pub mod serving;
+mod standstill;
 mod supply;
 #[cfg(test)]
 mod testbed;
