@@ -675,7 +675,9 @@ fn a_viewer_that_stood_still_for_longer_than_its_window_hooks_in_anew() {
         println!("{}: {runs:?}, {}", viewer.at.ip(), viewer.figures());
         assert!(runs.is_sorted_by(|a, b| a.end < b.start), "back in time: {runs:?}");
         // Once, unless it was so slow that it lost the place again.
-        assert!((1..=3).contains(&rehooked) && runs.len() as u64 <= rehooked + 1, "{rehooked}: {runs:?}");
+        assert!((1..=3).contains(&rehooked), "{rehooked}: {runs:?}");
+        // With a buffer of a second it may lose a piece, too.
+        assert!(runs.len() as u64 <= rehooked + viewer.figure("dropped") + 1, "{}: {runs:?}", viewer.figures());
         assert_eq!(runs[runs.len() - 1].end, end, "{runs:?}");
     }
     source.until_over();
