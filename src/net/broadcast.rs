@@ -249,8 +249,8 @@ struct Maker {
     /// Change counter of the headers that were signed last.
     headers: u32,
     first: bool,
-    /// What it is has been found out, or not.
-    looked: bool,
+    /// Bytes that the cutter was given while it was not known what they are.
+    judged: Option<u64>,
     /// Nothing more comes; the last piece says so, unless whoever fed us went away without a word.
     ended: bool,
     /// ... or it is to go on in another process.
@@ -292,7 +292,7 @@ impl Maker {
             reached: Instant::ZERO,
             headers: 0,
             first,
-            looked: false,
+            judged: Some(0),
             ended: false,
             paused: false,
         }
@@ -357,8 +357,9 @@ impl Maker {
                 if self.tally.hurry.load(Ordering::Relaxed) {
                     self.tally.lost.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 } else {
+                    let more = bytes.len();
                     self.cutter.push(self.reached, bytes);
-                    self.look();
+                    self.look(more);
                 }
             }
             Feed::Headers(headers) => {
@@ -379,10 +380,12 @@ impl Maker {
         }
     }
 
-    /// Says once whether the stream is one that makes no sense here.
-    fn look(&mut self) {
-        if !self.looked && self.tally.bytes.load(Ordering::Relaxed) >= RECOGNISED {
-            self.looked = true;
+    /// Says once whether the stream is one that makes no sense here. What waits for the cutter says nothing yet.
+    fn look(&mut self, more: usize) {
+        let Some(judged) = &mut self.judged else { return };
+        *judged += more as u64;
+        if *judged >= RECOGNISED {
+            self.judged = None;
             let opaque = self.cutter.container() == Container::Unknown;
             self.tally.opaque.store(opaque, Ordering::Relaxed);
         }
