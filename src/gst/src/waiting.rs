@@ -89,7 +89,7 @@ impl Waiting {
                 let seconds = time.as_secs();
                 let text = || {
                     format!(
-                        "Waiting for the source: nothing new for {seconds} seconds, {connected} peers connected"
+                        "Waiting for the source: nothing new for {seconds} seconds; connected peers: {connected}"
                     )
                 };
                 told.is_none().then(|| Word::Info(text()))
@@ -240,7 +240,7 @@ mod tests {
     fn a_standstill_of_a_broadcast_is_told_once_and_that_it_goes_on() {
         let mut waiting = Waiting::default();
         let mut look = |still: Option<u64>| waiting.look_at_source(still.map(seconds), 1);
-        let still = "Waiting for the source: nothing new for 5 seconds, 1 peers connected";
+        let still = "Waiting for the source: nothing new for 5 seconds; connected peers: 1";
         assert_eq!((look(None), look(Some(2)), look(None)), (None, None, None));
         assert_eq!((look(Some(5)), look(Some(9))), (Some(Word::Info(still.into())), None));
         let on = "The broadcast goes on after 9 seconds";
