@@ -62,6 +62,13 @@ impl Plan {
         self.folder.join(format!("{}{ending}", self.name))
     }
 
+    /// Goes on air with these options, and off again.
+    pub fn airs(&self, more: &[&str]) {
+        let mut process = self.launch(more);
+        process.until_printed("on air at ", PATIENCE);
+        assert!(process.interrupt().success(), "{}", process.story());
+    }
+
     /// The process, which may refuse to go on air.
     pub fn launch(&self, more: &[&str]) -> Running {
         let mut command = commands::swarm(&Network::Loopback, &self.folder);

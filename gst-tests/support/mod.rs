@@ -21,6 +21,7 @@ pub mod live_attacks;
 pub mod media;
 pub mod mount;
 pub mod network;
+pub mod pages;
 pub mod peers;
 pub mod player;
 pub mod process;
