@@ -459,18 +459,21 @@ fn a_source_serves_no_more_viewers_at_a_time_than_it_is_told_to() {
     let call = |number| Asker::call(address(ASKERS, number), source.at, info_hash);
     let mut askers: Vec<_> = (0..5).map(call).collect();
     let mut favoured = call(99);
+    let listen = |asker: &mut Asker| {
+        asker.listen().unwrap_or_else(|error| panic!("{error}\n{}", source.process.story()));
+    };
     let everybody_had_a_turn = || {
-        askers.iter_mut().for_each(Asker::listen);
+        askers.iter_mut().for_each(listen);
         let let_in: usize = askers.iter().map(|asker| asker.unchokes).sum();
         let turns = askers.iter().filter(|asker| asker.unchokes > 0).count();
         // Who was let in before that may have been choked meanwhile, but not the other way round.
-        askers.iter_mut().for_each(Asker::listen);
+        askers.iter_mut().for_each(listen);
         let choked: usize = askers.iter().map(|asker| asker.chokes).sum();
         assert!(let_in - choked.min(let_in) <= 2, "{let_in} were let in, {choked} choked");
         turns == askers.len()
     };
     wait::until("everybody to have a turn", PATIENCE, everybody_had_a_turn, || source.process.story());
-    favoured.listen();
+    listen(&mut favoured);
     assert_eq!(
         (favoured.unchokes, favoured.chokes),
         (1, 0),

@@ -312,7 +312,7 @@ fn stream_headers_get_a_higher_number_with_each_start_however_soon_it_comes() {
         let metainfo = Metainfo::parse(&fs::read(place.tstream()).unwrap()).unwrap();
         let mut asker = Asker::call([127, 66, 0, 1].into(), place.address(), metainfo.info_hash);
         let told = || {
-            asker.listen();
+            asker.listen().expect("it is not hung up on");
             asker.headers
         };
         let number = wait::until_some("headers", PATIENCE, told, || format!("{}", pipeline.stats()));

@@ -1,7 +1,7 @@
 //! Callers that want everything and ask for nothing: they count how often they are let, and not, and hear what a
 //! broadcast says of itself.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use bytes::Bytes;
@@ -49,16 +49,16 @@ impl Asker {
 
     /// Takes what was said until now.
     ///
-    /// # Panics
+    /// # Errors
     /// When the other end has hung up.
-    pub fn listen(&mut self) {
+    pub fn listen(&mut self) -> io::Result<()> {
         let mut some = [0; 4096];
         loop {
             match self.stream.read(&mut some) {
-                Ok(0) => panic!("{:?} was hung up on", self.stream.local_addr()),
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(length) => self.heard.extend_from_slice(&some[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => panic!("{:?}: {error}", self.stream.local_addr()),
+                Err(error) => return Err(error),
             }
         }
         (self.chokes, self.unchokes) = (0, 0);
@@ -72,6 +72,7 @@ impl Asker {
             }
             rest = &rest[frame.len()..];
         }
+        Ok(())
     }
 }
 

@@ -120,8 +120,13 @@ pub(super) async fn run(mut parts: Parts) {
     // The receiver may have nobody to hear it.
     let _ = parts.notices.send(Notice::Listening(parts.listener.addr()));
     let mut waiting = Vec::new();
+    let callers = mpsc::channel(CALLS);
+    if parts.metainfo.live.is_some() {
+        // It is open in a moment, and who calls meanwhile waits. (A film may have to be checked for minutes.)
+        parts.listener.route(parts.metainfo.info_hash, callers.0.clone());
+    }
     let done = match opening::open(&mut parts, &mut waiting).await {
-        Ok(Some(opened)) => drive(parts, opened, waiting).await,
+        Ok(Some(opened)) => drive(parts, callers, opened, waiting).await,
         Ok(None) => waiting.into_iter().find_map(stop_of),
         Err(error) => {
             jobs::fail(&shelf, &parts.notices, &error);
@@ -158,12 +163,16 @@ fn stop_of(control: Control) -> Option<oneshot::Sender<()>> {
     }
 }
 
-async fn drive(parts: Parts, opened: opening::Ready, waiting: Vec<Control>) -> Option<oneshot::Sender<()>> {
+async fn drive(
+    parts: Parts,
+    (calls, mut from_callers): (mpsc::Sender<Call>, mpsc::Receiver<Call>),
+    opened: opening::Ready,
+    waiting: Vec<Control>,
+) -> Option<oneshot::Sender<()>> {
     let Parts { metainfo, options, shelf, listener, workers, mut orders, notices } = parts;
     let (inputs, mut from_peers) = mpsc::channel(INPUTS);
     let (answers, mut from_workers) = mpsc::unbounded_channel();
     let (dialled, mut from_dials) = mpsc::unbounded_channel();
-    let (calls, mut from_callers) = mpsc::channel(CALLS);
     listener.route(metainfo.info_hash, calls);
     let mut driver = Driver::new(
         Setup { metainfo, options, shelf, workers, notices, opened, port: listener.addr().port() },

@@ -56,6 +56,8 @@ pub(super) struct Live {
     /// Pieces that do not go on where the one before ended.
     pub(super) breaks: BTreeSet<u32>,
     pub(super) headers: Option<VerifiedHeaders>,
+    /// Since when some neighbour has said that it has stream headers.
+    pub(super) headers_told: Option<Instant>,
     pub(super) next_tell: Instant,
     /// Something to be told is new.
     pub(super) untold: bool,
@@ -79,6 +81,7 @@ impl Live {
             known: BTreeMap::new(),
             breaks: BTreeSet::new(),
             headers: None,
+            headers_told: None,
             next_tell: now,
             untold: false,
             told: 0,

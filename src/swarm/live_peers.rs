@@ -77,8 +77,11 @@ impl Torrent {
     }
 
     fn on_live_state(&mut self, now: Instant, peer: PeerKey, state: LiveState) {
-        let Some(p) = self.peers.get_mut(peer) else { return };
+        let (Some(live), Some(p)) = (&mut self.live, self.peers.get_mut(peer)) else { return };
         p.live.headers = p.live.headers.max(state.headers_number);
+        if state.headers_number.is_some() {
+            live.headers_told.get_or_insert(now);
+        }
         match state.headers.as_ref().map(Headers::parse) {
             Some(Err(_)) => return self.expel(now, peer, Ban::Protocol),
             Some(Ok(headers)) => self.look_at_headers(peer, headers),
@@ -155,7 +158,10 @@ impl Torrent {
             p.live.waiting_headers.take()
         });
         match headers {
-            Some(headers) => self.on_headers(headers),
+            Some(headers) => {
+                self.on_headers(headers);
+                self.hook_in_all(now);
+            }
             None => {
                 self.counters.bad_stamps += 1;
                 return self.expel(now, peer, Ban::BadData);

@@ -12,16 +12,27 @@ use crate::time::{Duration, Instant};
 /// A viewer to whom nothing could be given for so long is hooked in anew.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// Stream headers that a neighbour says it has are waited for so long: mostly nothing can be decoded without them.
+const HEADERS_WITHIN: Duration = Duration::from_secs(3);
+
 impl Torrent {
     /// Viewers that do not know where to begin, or cannot go on where they are, are given a place.
     pub(super) fn hook_in_all(&mut self, now: Instant) {
         for id in self.readers.keys().copied().collect::<Vec<_>>() {
             if self.needs_hook_in(now, id) {
-                self.hook_in_one(now, id);
+                if !self.waits_for_headers(now) {
+                    self.hook_in_one(now, id);
+                }
             } else if let Some(next) = self.behind_unmade(id) {
                 self.go_on_at(id, next, 0);
             }
         }
+    }
+
+    /// Whether stream headers are on their way that have to be given to a viewer first.
+    fn waits_for_headers(&self, now: Instant) -> bool {
+        let Some(live) = self.live.as_ref().filter(|live| live.headers.is_none()) else { return false };
+        live.headers_told.is_some_and(|since| now - since < HEADERS_WITHIN)
     }
 
     /// Where a viewer goes on that waits for what was never made: a source that comes back skips numbers. That there
@@ -132,8 +143,15 @@ impl Torrent {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
+    use super::super::Input;
     use super::super::testbed::{LIVE_PIECE, Testbed};
     use super::*;
+    use crate::metainfo::keys::SigningKey;
+    use crate::stream::live_headers::VerifiedHeaders;
+    use crate::wire::ids::InfoHash;
+    use crate::wire::live::{self, LiveState};
     use crate::wire::message::Message;
 
     #[test]
@@ -213,5 +231,33 @@ mod tests {
         first.into_iter().for_each(|block| bed.give(slow, block));
         bed.wait(Duration::from_secs(1));
         assert!(!bed.torrent.readers[&ReaderId(0)].is_filling());
+    }
+
+    /// A viewer who was given Ogg or Matroska without its head could decode nothing, ever.
+    #[test]
+    fn nobody_begins_before_the_stream_headers_are_there() {
+        let told = LiveState { headers_number: Some(1), ..LiveState::default() };
+        let told = Message::Extended { id: live::OUR_ID, payload: told.encode() };
+        let watching = || {
+            let mut bed = Testbed::live(400, false);
+            let peer = bed.live_peer(100..140);
+            bed.hear(peer, told.clone());
+            bed.watch();
+            assert_eq!(bed.moves(), []);
+            (bed, peer)
+        };
+        let (mut bed, peer) = watching();
+        let key = SigningKey::from_random(&[1; 32]).unwrap();
+        let headers = VerifiedHeaders::seal(1, Bytes::from_static(b"head"), InfoHash([1; 20]), &key).unwrap();
+        bed.input(Input::HeadersChecked { peer, headers: Some(Box::new(headers)) });
+        assert_eq!(bed.moves(), [(118, Moved::HookedIn)]);
+        let heads = bed.events.iter().position(|event| matches!(event, Event::StreamHeaders(_)));
+        let moves = bed.events.iter().position(|event| matches!(event, Event::Moved { .. }));
+        assert!(heads.is_some() && heads < moves, "they come first: {:?}", bed.events);
+
+        // Who only says that there are some keeps nobody waiting for long.
+        let (mut bed, _) = watching();
+        bed.wait(HEADERS_WITHIN + Duration::from_secs(1));
+        assert_eq!(bed.moves(), [(118, Moved::HookedIn)]);
     }
 }
