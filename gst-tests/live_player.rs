@@ -41,6 +41,7 @@ fn init() {
 struct Broadcast {
     camera: gst::Element,
     process: Running,
+    scratch: PathBuf,
     at: SocketAddr,
     tstream: PathBuf,
 }
@@ -49,9 +50,27 @@ impl Broadcast {
     fn start(scratch: &Path) -> Self {
         let (files, at) =
             (folder(scratch, "source"), SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()));
-        let pipe = files.join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        rustix::fs::mknodat(rustix::fs::CWD, files.join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
             .expect("a named pipe can be made");
+        let (camera, process) = Self::on_air(scratch, at);
+        let broadcast =
+            Self { camera, process, scratch: scratch.into(), at, tstream: files.join("cam.tstream") };
+        // So old that a viewer finds its whole buffer in it.
+        let old = || newest_piece(&broadcast.process.log()) > 20;
+        wait::until("a broadcast as long as a buffer", PATIENCE, old, || broadcast.process.story());
+        broadcast
+    }
+
+    /// The source is killed; it comes back with a camera that counts its time from zero.
+    fn crash(&mut self) {
+        self.process.kill();
+        self.camera.set_state(gst::State::Null).expect("a camera is switched off");
+        (self.camera, self.process) = Self::on_air(&self.scratch, self.at);
+    }
+
+    fn on_air(scratch: &Path, at: SocketAddr) -> (gst::Element, Running) {
+        let files = folder(scratch, "source");
+        let pipe = files.join("pipe");
         let mut swarm = commands::swarm(&Network::Loopback, &files);
         swarm
             .arg("live")
@@ -67,10 +86,7 @@ impl Broadcast {
         let camera = camera.expect("the plugins are installed");
         camera.set_state(gst::State::Playing).expect("a test pattern starts");
         process.until_printed("on air at ", PATIENCE);
-        // So old that a viewer finds its whole buffer in it.
-        let old = || newest_piece(&process.log()) > 20;
-        wait::until("a broadcast as long as a buffer", PATIENCE, old, || process.story());
-        Self { camera, process, at, tstream: files.join("cam.tstream") }
+        (camera, process)
     }
 }
 
@@ -180,6 +196,12 @@ impl Player {
         self.until("the picture to move", |player| player.position() >= until);
     }
 
+    /// Pictures shown so far.
+    fn pictures(&self) -> u64 {
+        let sink = self.playbin.property::<gst::Element>("video-sink");
+        sink.property::<gst::Structure>("stats").get("rendered").expect("a sink counts")
+    }
+
     fn discontinuities(&self) -> usize {
         *self.discontinuities.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,6 +276,27 @@ fn a_hole_with_nothing_behind_it_stalls_and_ends_with_one_100() {
         assert_eq!(player.discontinuities(), 0, "{factory}: nothing is lost by waiting");
     }
     assert!(broadcast.process.runs());
+}
+
+/// Its time begins anew, as after every restart of an encoder: a demuxer that takes that for the next round of a clock
+/// of 26 hours would have the picture stand still as long.
+#[test]
+fn the_picture_goes_on_when_the_source_was_killed_and_comes_back() {
+    init();
+    let scratch = scratch("live-crash");
+    let mut broadcast = Broadcast::start(scratch.path());
+    let mut players: Vec<_> =
+        PLAYERS.iter().map(|factory| Player::start(factory, &broadcast, broadcast.at)).collect();
+    for player in &mut players {
+        player.play(Duration::from_secs(2));
+    }
+    broadcast.crash();
+    for (player, factory) in players.iter_mut().zip(PLAYERS) {
+        let shown = player.pictures() + 25 * (BUFFER.seconds() + 4);
+        player.until("pictures of the new source", |player| player.pictures() >= shown);
+        println!("{factory}: {}", player.story());
+        assert_eq!(player.discontinuities(), 1, "{factory}");
+    }
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct LivePiece {
     pub payload: Vec<Bytes>,
     /// What a decoder has to be given first.
     pub headers: Option<Bytes>,
+    /// Bytes that were given before it.
+    pub offset: u64,
     /// It does not go on where the piece before ended.
     pub discontinuity: bool,
     /// Pieces skipped so far because they did not come in time.
@@ -57,6 +59,8 @@ struct Place {
     search: Option<u32>,
     /// Something was given already.
     begun: bool,
+    /// Bytes given so far.
+    given: u64,
     discontinuity: bool,
     ended: bool,
 }
@@ -193,10 +197,13 @@ impl Place {
             self.search = None;
         }
         self.begun = true;
+        let offset = self.given;
+        self.given += payload.iter().chain(&first).map(|part| part.len() as u64).sum::<u64>();
         Some(LivePiece {
             number: stamp.seq,
             payload,
             headers: first,
+            offset,
             discontinuity: std::mem::take(&mut self.discontinuity),
             dropped: self.dropped,
             time: stamp.time,

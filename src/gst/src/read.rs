@@ -30,7 +30,9 @@ pub(super) fn buffer(slices: Vec<Bytes>, offset: u64, pulled: bool) -> gst::Buff
     buffer
 }
 
-/// A piece of a broadcast, behind the stream's headers where it is the first.
+/// A piece of a broadcast, behind the stream's headers where it is the first. It says where it lies in what was given:
+/// a demuxer that does not know takes a source that came back and counts its time from zero for the next round of its
+/// clock of 26 hours, and the picture stands still.
 pub(super) fn live_buffer(piece: LivePiece) -> gst::Buffer {
     let mut buffer = gst::Buffer::new();
     let writable = buffer.make_mut();
@@ -40,6 +42,9 @@ pub(super) fn live_buffer(piece: LivePiece) -> gst::Buffer {
     if piece.discontinuity {
         writable.set_flags(gst::BufferFlags::DISCONT);
     }
+    let length = writable.size() as u64;
+    writable.set_offset(piece.offset);
+    writable.set_offset_end(piece.offset + length);
     buffer
 }
 
