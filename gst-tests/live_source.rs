@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gst::prelude::*;
 use gstswarm::metainfo::torrent::Metainfo;
 use rustix::process::Signal;
 use support::broadcast::{PATIENCE, Plan, Watcher};
@@ -407,5 +409,49 @@ fn an_auxiliary_seeder_that_cannot_be_found_is_named_before_anything_is_made() {
     let plan = Plan::new(scratch.path(), address(SOURCES, 21));
     let log = refuses(&plan, &["--aux-seed", "127.0.0.1", "--aux-seed", "nobody.invalid"]);
     assert!(log.contains("the auxiliary seeder nobody.invalid has no address"), "{log}");
+    assert!(fs::read_dir(&plan.folder).expect("it can be listed").next().is_none());
+}
+
+/// Makes a film of two seconds.
+fn film(path: &Path, streams: &str) {
+    gst::init().expect("GStreamer can be initialised");
+    let line = format!("webmmux name=m ! filesink location={} {streams}", path.display());
+    let pipeline = gst::parse::launch(&line).expect("the plugins are installed");
+    pipeline.set_state(gst::State::Playing).expect("it can play");
+    let bus = pipeline.bus().expect("a pipeline has a bus");
+    let last = bus.timed_pop_filtered(gst::ClockTime::from_seconds(30), &[gst::MessageType::Eos]);
+    assert!(last.is_some(), "{line}");
+    pipeline.set_state(gst::State::Null).expect("it can always be stopped");
+}
+
+#[test]
+fn of_a_film_goes_out_what_fits_into_mpeg_ts_and_its_end_is_the_end() {
+    const PICTURE: &str =
+        "videotestsrc num-buffers=50 ! video/x-raw,width=64,height=48,framerate=25/1 ! vp8enc ! m.";
+    const SOUND: &str = "audiotestsrc num-buffers=86 ! audioconvert ! audioresample ! opusenc ! m.";
+    let scratch = scratch("fits");
+    let (whole, mute) = (scratch.path().join("whole.webm"), scratch.path().join("mute.webm"));
+    film(&whole, &format!("{PICTURE} {SOUND}"));
+    film(&mute, PICTURE);
+    let launch = |number, film: &Path| {
+        let plan = Plan { rate: 0, ..Plan::new(scratch.path(), address(SOURCES, number)) };
+        plan.launch(&["--source", film.to_str().expect("a plain path")])
+    };
+    let mut process = launch(34, &mute);
+    assert_eq!(process.until_ended(PATIENCE).code(), Some(1), "{}", process.story());
+    assert!(process.log().contains("it holds no stream that MPEG-TS takes"), "{}", process.story());
+    let mut process = launch(35, &whole);
+    process.until_succeeded(PATIENCE);
+    assert!(process.log().contains("left out, MPEG-TS does not take it: video/x-vp8"), "{}", process.story());
+}
+
+#[test]
+fn a_host_that_is_none_makes_no_broadcast() {
+    let scratch = scratch("host");
+    let plan = Plan::new(scratch.path(), address(SOURCES, 36));
+    for host in ["http://tv.example.org/", "tv.example.org:80", "a b", "me@tv.example.org"] {
+        let said = refuses(&plan, &["--announce-address", host]);
+        assert!(said.contains(host) && said.contains("no host under which viewers can find"), "{said}");
+    }
     assert!(fs::read_dir(&plan.folder).expect("it can be listed").next().is_none());
 }

@@ -3,6 +3,7 @@
 //!
 //! What GStreamer opens is taken out of its container and muxed as MPEG-TS, without being encoded again.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
@@ -36,21 +37,10 @@ pub(super) struct Input {
     /// What the user calls it, fit for print.
     name: String,
     chunks: Receiver<Chunk>,
+    /// The end has come.
+    ended: Cell<bool>,
     /// Something that GStreamer opens.
-    pipeline: Option<Remuxing>,
-}
-
-/// A source on its way through GStreamer.
-struct Remuxing {
-    pipeline: gst::Pipeline,
-    fate: Arc<Fate>,
-}
-
-/// What became of the streams in a source.
-#[derive(Default)]
-struct Fate {
-    taken: AtomicBool,
-    left_out: AtomicBool,
+    pipeline: Option<gst::Pipeline>,
 }
 
 /// What it gives.
@@ -107,31 +97,32 @@ impl Input {
     /// # Errors
     /// When it cannot be read any more.
     pub(super) fn next(&self) -> anyhow::Result<Option<Bytes>> {
-        loop {
+        while !self.ended.get() {
             match self.chunks.recv_timeout(LOOK) {
                 Ok(Chunk::Bytes(bytes)) => return Ok(Some(bytes)),
-                Ok(Chunk::End) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Ok(Chunk::End) | Err(RecvTimeoutError::Disconnected) => self.ended.set(true),
                 Ok(Chunk::Failed(error)) => {
                     return Err(error).with_context(|| format!("cannot read the source {}", self.name));
                 }
                 Err(RecvTimeoutError::Timeout) => self.check()?,
             }
         }
+        Ok(None)
     }
 
     fn of_stream(name: String, input: File) -> anyhow::Result<Self> {
         let (give, chunks) = mpsc::sync_channel(WAITING);
         let thread = thread::Builder::new().name("swarm-input".to_owned());
         thread.spawn(move || read_all(input, &give)).context("cannot start a thread: too many processes?")?;
-        Ok(Self { name, chunks, pipeline: None })
+        Ok(Self { name, chunks, ended: Cell::new(false), pipeline: None })
     }
 
     fn of_uri(name: String, uri: &str) -> anyhow::Result<Self> {
         gst::init().context("GStreamer cannot be used")?;
         let (give, chunks) = mpsc::sync_channel(WAITING);
-        let remuxing = remuxing(uri, give)?;
-        let started = remuxing.pipeline.set_state(gst::State::Playing);
-        let input = Self { name, chunks, pipeline: Some(remuxing) };
+        let pipeline = remuxing(uri, give)?;
+        let started = pipeline.set_state(gst::State::Playing);
+        let input = Self { name, chunks, ended: Cell::new(false), pipeline: Some(pipeline) };
         if started.is_err() {
             input.check()?;
             bail!("GStreamer cannot open the source {}", input.name);
@@ -141,33 +132,28 @@ impl Input {
 
     /// Whether the pipeline has failed.
     fn check(&self) -> anyhow::Result<()> {
-        self.pipeline.as_ref().and_then(Remuxing::failure).map_or(Ok(()), |why| {
+        self.pipeline.as_ref().and_then(failure).map_or(Ok(()), |why| {
             bail!("GStreamer cannot read the source {}: {why}", self.name);
         })
     }
 }
 
-impl Remuxing {
-    /// Why it cannot go on, if so: fit for print.
-    fn failure(&self) -> Option<String> {
-        let message = self.pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
-        let gst::MessageView::Error(error) = message.view() else { return None };
-        if self.fate.left_out.load(Ordering::Relaxed) && !self.fate.taken.load(Ordering::Relaxed) {
-            return Some(NOTHING_FITS.to_owned());
-        }
-        let what = error.error().to_string();
-        // What it says is often general; what it knows is at the end of what it says to programmers.
-        let more = error.debug().and_then(|debug| debug.lines().nth(1).map(|line| format!(" ({line})")));
-        Some(harmless(&format!("{what}{}; does gst-play-1.0 play it?", more.unwrap_or_default())))
-    }
+/// Why a pipeline cannot go on, if so: fit for print.
+fn failure(pipeline: &gst::Pipeline) -> Option<String> {
+    let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
+    let gst::MessageView::Error(error) = message.view() else { return None };
+    let what = error.error().to_string();
+    // What it says is often general; what it knows is at the end of what it says to programmers.
+    let more = error.debug().and_then(|debug| debug.lines().nth(1).map(|line| format!(" ({line})")));
+    Some(harmless(&format!("{what}{}; does gst-play-1.0 play it?", more.unwrap_or_default())))
 }
 
 impl Drop for Input {
     fn drop(&mut self) {
-        if let Some(remuxing) = &self.pipeline {
+        if let Some(pipeline) = &self.pipeline {
             // Whoever waits to give something sees that nobody takes it any more.
             self.chunks.try_iter().for_each(drop);
-            let _ = remuxing.pipeline.set_state(gst::State::Null);
+            let _ = pipeline.set_state(gst::State::Null);
         }
     }
 }
@@ -193,7 +179,7 @@ fn read_all(mut input: File, give: &SyncSender<Chunk>) {
 }
 
 /// Source, parsers, muxer, and a sink that gives what comes when it is due.
-fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<Remuxing> {
+fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<gst::Pipeline> {
     let make = |name: &str| {
         let element = gst::ElementFactory::make(name).build();
         element.with_context(|| format!("GStreamer's element {name} is missing: install its plugins"))
@@ -213,12 +199,19 @@ fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<Remuxing> {
             let _ = pad.link(&sink);
         }
     });
-    let (weak, muxer, fate) = (pipeline.downgrade(), mux, Arc::new(Fate::default()));
-    let each = Arc::clone(&fate);
+    let (weak, muxer, taken) = (pipeline.downgrade(), mux, Arc::new(AtomicBool::new(false)));
+    let any = Arc::clone(&taken);
     parse.connect_pad_added(move |_, pad| {
         if let Some(pipeline) = weak.upgrade() {
-            take_stream(&pipeline, &muxer, pad, &each);
+            any.fetch_or(take_stream(&pipeline, &muxer, pad), Ordering::Relaxed);
         }
+    });
+    let nothing = give.clone();
+    parse.connect("drained", false, move |_| {
+        if !taken.load(Ordering::Relaxed) {
+            let _ = nothing.send(Chunk::Failed(io::Error::new(io::ErrorKind::InvalidData, NOTHING_FITS)));
+        }
+        None
     });
     let end = give.clone();
     let sink = out.static_pad("sink").context("fakesink has no pad")?;
@@ -235,13 +228,15 @@ fn remuxing(uri: &str, give: SyncSender<Chunk>) -> anyhow::Result<Remuxing> {
         let _ = give.send(Chunk::Bytes(Bytes::copy_from_slice(&map)));
         None
     });
-    Ok(Remuxing { pipeline, fate })
+    Ok(pipeline)
 }
 
-/// A stream of the source goes into the muxer, if that takes it.
-fn take_stream(pipeline: &gst::Pipeline, mux: &gst::Element, pad: &gst::Pad, fate: &Fate) {
+/// A stream of the source goes into the muxer; whether that takes it.
+fn take_stream(pipeline: &gst::Pipeline, mux: &gst::Element, pad: &gst::Pad) -> bool {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let linked = || {
+        // The muxer would wait for ever at a pad that was asked for in vain.
+        mux.pad_template("sink_%d").filter(|pads| pads.caps().can_intersect(&caps))?;
         let queue = gst::ElementFactory::make("queue").build().ok()?;
         let parser = parser(&caps).ok()?;
         pipeline.add_many([&queue, &parser]).ok()?;
@@ -252,12 +247,21 @@ fn take_stream(pipeline: &gst::Pipeline, mux: &gst::Element, pad: &gst::Pad, fat
         pad.link(&queue.static_pad("sink")?).ok()
     };
     if linked().is_some() {
-        fate.taken.store(true, Ordering::Relaxed);
-        return;
+        return true;
     }
-    fate.left_out.store(true, Ordering::Relaxed);
     let kind = caps.structure(0).map_or("of an unknown kind", |structure| structure.name().as_str());
     warn(&format!("a stream of the source is left out, MPEG-TS does not take it: {}", harmless(kind)));
+    // One that goes nowhere would hold up the others.
+    let thrown_away = || {
+        let sink = gst::ElementFactory::make("fakesink").property("async", false).build().ok()?;
+        pipeline.add(&sink).ok()?;
+        sink.sync_state_with_parent().ok()?;
+        pad.link(&sink.static_pad("sink")?).ok()
+    };
+    if thrown_away().is_none() {
+        tracing::debug!("it cannot be thrown away either");
+    }
+    false
 }
 
 /// What brings a stream into the form that MPEG-TS wants. Who joins late needs the decoder's parameters with each key

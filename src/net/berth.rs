@@ -30,9 +30,10 @@ impl Berth {
     /// Takes the place that a plan wants. Changes nothing on disk, and does not look at the bitrate.
     ///
     /// # Errors
-    /// When the name or the folder will not do, the port cannot be had, or the broadcast is on air already, when there
+    /// When the name, the host or the folder will not do, the port cannot be had, or the broadcast is on air already, when there
     /// is a file of that name which is none of a broadcast, and when one is there that cannot be taken up again.
     pub fn take(plan: &Plan) -> Result<Self, StationError> {
+        plan.check()?;
         let files = Files::new(plan)?;
         is_writable(&plan.folder).map_err(|source| StationError::Folder {
             tstream: shown(&files.tstream),

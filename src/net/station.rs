@@ -131,6 +131,12 @@ pub enum StationError {
     /// The name cannot be that of a file.
     #[error("'{0}' cannot be the name of a broadcast: it has to be a file's name, without folders")]
     Name(String),
+    /// Nobody would find the source there.
+    #[error(
+        "'{0}' is no host under which viewers can find this machine: write a name or an address, such as tv.example.org, \
+         192.0.2.7 or 2001:db8::7, without a port (announce-address)"
+    )]
+    Host(String),
     /// The key file holds none.
     #[error("{path} holds no key: {source}; {RIGHT_OR_NEW}")]
     Key {
@@ -248,6 +254,11 @@ impl Station {
 }
 
 impl Plan {
+    /// What cannot be put right later.
+    pub(super) fn check(&self) -> Result<(), StationError> {
+        if is_host(&self.host) { Ok(()) } else { Err(StationError::Host(escape(&self.host))) }
+    }
+
     /// Whether the broadcast was made before, and is taken up again.
     pub fn takes_up(&self) -> bool {
         !self.anew && self.folder.join(format!("{}.tstream", self.name)).exists()
@@ -465,6 +476,15 @@ fn signer(metainfo: &Metainfo, key: SigningKey) -> Option<Signer> {
 pub fn in_url(host: &str) -> Cow<'_, str> {
     let bare_v6 = host.contains(':') && !host.starts_with('[');
     if bare_v6 { format!("[{host}]").into() } else { host.into() }
+}
+
+/// Whether this is a name or an address, and nothing more.
+fn is_host(text: &str) -> bool {
+    let url = reqwest::Url::parse(&format!("http://{}", in_url(text)));
+    let rest = |url: &reqwest::Url| {
+        url.port().is_some() || url.path() != "/" || url.query().is_some() || url.fragment().is_some()
+    };
+    url.is_ok_and(|url| !rest(&url) && url.username().is_empty() && url.password().is_none())
 }
 
 /// The address that others in the network are likely to find us under: that from which we would reach them.

@@ -35,6 +35,7 @@ fn kind(error: &StationError) -> gst::ResourceError {
         }
         StationError::OnAir { .. } | StationError::Open(OpenError::Watched) => gst::ResourceError::Busy,
         StationError::Name(_)
+        | StationError::Host(_)
         | StationError::Taken { .. }
         | StationError::Draft { .. }
         | StationError::Open(OpenError::Listen { .. }) => gst::ResourceError::Settings,
