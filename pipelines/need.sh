@@ -115,7 +115,7 @@ broadcast_as() {
   mkdir -p "$folder"
   sink=(swarmsink "location=$folder/$name.tstream" "port=$port" ${host:+"announce-address=$host"})
   live=("$swarm" live --name "$name" --destdir "$folder" --port "$port" ${host:+--announce-address "$host"})
-  say "viewers open $folder/$name.tstream, also at http://${host:-this-machine}:$port/ - Ctrl-C ends it"
+  say "viewers open $folder/$name.tstream, also at http://${host:-ADDRESS-OF-THIS-MACHINE}:$port/$name.tstream - Ctrl-C ends it"
 }
 
 # heed_ctrl_c: makes pipe_ended know of Ctrl-C. The commands of a pipe end by it themselves.

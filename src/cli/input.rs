@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use gst::prelude::*;
 
@@ -61,6 +61,10 @@ impl Input {
             named => harmless(named),
         };
         if source == "-" {
+            ensure!(
+                !io::stdin().is_terminal(),
+                "standard input is a terminal: pipe a stream in, or say --source"
+            );
             return Self::of_stream(name, sink::stdin()?);
         }
         if source.contains("://") {

@@ -424,10 +424,10 @@ fn read_only_specs() -> Vec<glib::ParamSpec> {
             .blurb(
                 "application/x-swarm-stats: state; peers and seeds connected, candidates known, addresses \
                  tried, banned; rates and bitrate in bytes/s; bytes down, up, wasted and verified; hash \
-                 failures; buffer level (bytes, ns), stalls, stall and start-up time (ns; -1 = not known); of a \
+                 failures; buffer level (bytes, ns), stalls, stall and start-up time (ns; GST_CLOCK_TIME_NONE = not known); of a \
                  live broadcast: position (number of the piece handed out last), delay since it was captured \
                  (by this machine's clock and the source's), lag behind the newest piece, window (ns), standstill \
-                 (ns for which no new piece has been heard of, while the source is waited for; -1 = it goes on), pieces \
+                 (ns for which no new piece has been heard of, while the source is waited for; GST_CLOCK_TIME_NONE = it goes on), pieces \
                  dropped, re-hook-ins, bad signatures",
             )
             .read_only()
