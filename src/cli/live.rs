@@ -22,18 +22,14 @@ use crate::metainfo::tstream::WINDOW_PART;
 use crate::net::aux_seeds::AuxSeeds;
 use crate::net::berth::Berth;
 use crate::net::broadcast::{BroadcastStats, OPAQUE};
-use crate::net::station::{Plan, Station, in_url, own_address};
+use crate::net::station::{
+    DEFAULT_DURATION, DEFAULT_PIECE_LENGTH, DEFAULT_WINDOW, Plan, Station, in_url, own_address,
+};
 use crate::rate::ByteRate;
 use crate::swarm::event::Stats;
 
 /// The original's port.
 const PORT: u16 = 8764;
-/// How much of a stream its ring holds.
-const DURATION: Duration = Duration::from_secs(60 * 60);
-/// How much of it viewers keep, if that is not more than they can.
-const WINDOW: Duration = Duration::from_secs(15 * 60);
-/// Bytes.
-const PIECE_LENGTH: u32 = 32 * 1024;
 /// How often status and `--json` are renewed.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -137,7 +133,7 @@ pub(super) struct MadeWith {
 
 impl MadeWith {
     fn duration(&self) -> Duration {
-        self.duration.unwrap_or(DURATION)
+        self.duration.unwrap_or(DEFAULT_DURATION)
     }
 
     /// Viewers keep a quarter of the ring at most, since an index in it must not mean two pieces.
@@ -168,10 +164,10 @@ impl Args {
             trackers: made.trackers.concat(),
             bitrate: made.bitrate.unwrap_or(0),
             duration: made.duration(),
-            window: made.window.unwrap_or(WINDOW),
+            window: made.window.unwrap_or(DEFAULT_WINDOW),
             piece_length: made
                 .piece_length
-                .map_or(Ok(PIECE_LENGTH), u32::try_from)
+                .map_or(Ok(DEFAULT_PIECE_LENGTH), u32::try_from)
                 .context("--piece-length is too large")?,
             flush_after: self.flush_after,
             thumbnail: made.thumb.as_deref().map(read_thumbnail).transpose()?,

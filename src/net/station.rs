@@ -39,6 +39,12 @@ use crate::rate::ByteRate;
 use crate::store::place;
 use crate::swarm::serving::Serving;
 
+/// How much of a stream its ring holds, if nobody says otherwise.
+pub const DEFAULT_DURATION: Duration = Duration::from_secs(60 * 60);
+/// How much of it viewers keep, if that is not more than they can.
+pub const DEFAULT_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Bytes in a piece.
+pub const DEFAULT_PIECE_LENGTH: u32 = 32 * 1024;
 /// Longest key file that is read.
 const MAX_KEY: u64 = 16 * 1024;
 /// Most broadcasts of one name that are kept beside the new one.

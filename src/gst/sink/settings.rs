@@ -12,13 +12,10 @@ use crate::metainfo::text::escape;
 use crate::metainfo::torrent::MAX_THUMBNAIL;
 use crate::metainfo::trackers;
 use crate::net::aux_seeds::{AuxSeeds, NotAHost};
-use crate::net::station::{self, Plan};
+use crate::net::station::{self, DEFAULT_DURATION, DEFAULT_PIECE_LENGTH, DEFAULT_WINDOW, Plan};
 
 /// The original's port.
 pub(super) const DEFAULT_PORT: u32 = 8764;
-pub(super) const DEFAULT_DURATION: Duration = Duration::from_secs(60 * 60);
-pub(super) const DEFAULT_WINDOW: Duration = Duration::from_secs(15 * 60);
-pub(super) const DEFAULT_PIECE_LENGTH: u32 = 32 * 1024;
 pub(super) const DEFAULT_FLUSH_AFTER: Duration = Duration::from_secs(1);
 pub(super) const DEFAULT_LINGER: Duration = Duration::from_secs(15);
 /// How the file that viewers open is called.

@@ -1,12 +1,11 @@
 //! The properties as GObject and `gst-inspect-1.0` show them.
 
+use std::time::Duration;
+
 use gst::prelude::*;
 
-use super::settings::{
-    DEFAULT_DURATION, DEFAULT_FLUSH_AFTER, DEFAULT_LINGER, DEFAULT_PIECE_LENGTH, DEFAULT_PORT,
-    DEFAULT_WINDOW, nanos,
-};
-use std::time::Duration;
+use super::settings::{DEFAULT_FLUSH_AFTER, DEFAULT_LINGER, DEFAULT_PORT, nanos};
+use crate::net::station::{DEFAULT_DURATION, DEFAULT_PIECE_LENGTH, DEFAULT_WINDOW};
 
 /// Longest of all times.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
