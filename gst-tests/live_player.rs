@@ -214,6 +214,14 @@ impl Drop for Player {
     }
 }
 
+/// Both players at one broadcast, each of which has played for so long.
+fn both_playing(broadcast: &Broadcast, time: Duration) -> Vec<Player> {
+    let mut players: Vec<_> =
+        PLAYERS.iter().map(|factory| Player::start(factory, broadcast, broadcast.at)).collect();
+    players.iter_mut().for_each(|player| player.play(time));
+    players
+}
+
 fn is_ours(object: &gst::Object) -> bool {
     let factory = object.downcast_ref::<gst::Element>().and_then(gst::Element::factory);
     factory.is_some_and(|factory| factory.name() == "swarmsrc")
@@ -285,11 +293,7 @@ fn the_picture_goes_on_when_the_source_was_killed_and_comes_back() {
     init();
     let scratch = scratch("live-crash");
     let mut broadcast = Broadcast::start(scratch.path());
-    let mut players: Vec<_> =
-        PLAYERS.iter().map(|factory| Player::start(factory, &broadcast, broadcast.at)).collect();
-    for player in &mut players {
-        player.play(Duration::from_secs(2));
-    }
+    let mut players = both_playing(&broadcast, Duration::from_secs(2));
     broadcast.crash();
     for (player, factory) in players.iter_mut().zip(PLAYERS) {
         let shown = player.pictures() + 25 * (BUFFER.seconds() + 4);
@@ -304,11 +308,7 @@ fn the_end_of_the_broadcast_is_the_end_of_the_stream() {
     init();
     let scratch = scratch("live-end");
     let mut broadcast = Broadcast::start(scratch.path());
-    let mut players: Vec<_> =
-        PLAYERS.iter().map(|factory| Player::start(factory, &broadcast, broadcast.at)).collect();
-    for player in &mut players {
-        player.play(Duration::from_secs(1));
-    }
+    let mut players = both_playing(&broadcast, Duration::from_secs(1));
     broadcast.camera.set_state(gst::State::Null).expect("a camera is switched off");
     for player in &mut players {
         player.until("the end", |player| player.told.last() == Some(&Told::Eos));

@@ -24,8 +24,8 @@ pub struct Opened {
 /// Opens a torrent's store; waits at most 0.1 s for another holder to let go. `recheck`: trust nothing.
 ///
 /// # Errors
-/// When another process has it in a folder of the user's, when a longer file or something else lies where one of its files should be, or
-/// when the folders cannot be made or read. A folder that cannot be written is no error until the first write.
+/// When another process has it in a folder of the user's, when a longer file or something else lies where one of its
+/// files should be, or when the folders cannot be made or read. A folder that cannot be written is no error until the first write.
 pub fn open(place: &Place, metainfo: &Metainfo, recheck: bool) -> Result<Opened, StoreError> {
     let (geometry, layout) = (&metainfo.geometry, &metainfo.layout);
     place.check_names(layout)?;

@@ -21,9 +21,11 @@ const WANT_PEERS_EVERY: Duration = Duration::from_secs(10);
 impl Torrent {
     /// A viewer of a broadcast whose source is gone waits for it, and wants to hear at once that it is back.
     pub(super) fn look_for_the_source(&mut self, now: Instant) {
-        let watches = (!self.readers.is_empty() || self.config.whole) && !self.is_over();
+        if !self.watches() || self.is_over() {
+            return;
+        }
         let alone = self.peers.is_empty();
-        let Some(live) = self.live.as_mut().filter(|live| !live.config.source && watches) else { return };
+        let Some(live) = &mut self.live else { return };
         if let Some(need) = live.standstill.look(now, alone, live.newest, live.rate.piece_time()) {
             self.candidates.hurry(now, need, &mut self.rng);
         }
@@ -52,12 +54,15 @@ impl Torrent {
 
     /// Whether more addresses would help.
     pub fn lacks_peers(&self) -> bool {
-        let takes = match &self.live {
-            // What is there may be complete for a moment, until the next piece is made.
-            Some(live) => !live.config.source && (self.config.whole || !self.readers.is_empty()),
-            None => self.pieces.left() > 0,
-        };
+        // What is there of a broadcast may be complete for a moment, until the next piece is made.
+        let takes = if self.live.is_some() { self.watches() } else { self.pieces.left() > 0 };
         takes && self.peers.len() < self.config.max_peers && self.lacking() > 0
+    }
+
+    /// Whether we take a broadcast in, for somebody or for others.
+    fn watches(&self) -> bool {
+        let taken = self.config.whole || !self.readers.is_empty();
+        taken && self.live.as_ref().is_some_and(|live| !live.config.source)
     }
 
     /// So many more peers would help.

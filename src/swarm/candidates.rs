@@ -55,6 +55,18 @@ struct Candidate {
     hurried: bool,
 }
 
+impl Candidate {
+    /// It is neither connected nor being dialled.
+    const fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle { .. })
+    }
+
+    /// It may be dialled now.
+    fn is_ready(&self, now: Instant) -> bool {
+        matches!(self.state, State::Idle { next } if next <= now)
+    }
+}
+
 /// The book of addresses.
 #[derive(Debug, Default)]
 pub struct Candidates {
@@ -102,7 +114,7 @@ impl Candidates {
         let pause = (need / PAUSE_PART).clamp(PAUSE.0, PAUSE.1);
         let jitter = rng.random_range(0..=u64::try_from(pause.as_micros()).unwrap_or(u64::MAX));
         self.next_hurry = now + pause + Duration::from_micros(jitter);
-        let waits = |c: &&mut Candidate| matches!(c.state, State::Idle { next } if next > now);
+        let waits = |c: &&mut Candidate| c.is_idle() && !c.is_ready(now);
         let mut waiting: Vec<_> = self.book.values_mut().filter(waits).collect();
         waiting.sort_by_key(|c| (c.source != Source::User, Reverse(c.of_use), c.dialled, c.ticket));
         for candidate in waiting.into_iter().take(HURRIED) {
@@ -115,8 +127,7 @@ impl Candidates {
         if self.dialling >= MAX_DIALLING {
             return None;
         }
-        let ready = |c: &Candidate| matches!(c.state, State::Idle { next } if next <= now);
-        let best = self.book.iter_mut().filter(|(_, c)| ready(c));
+        let best = self.book.iter_mut().filter(|(_, c)| c.is_ready(now));
         let (addr, candidate) = best.min_by_key(|(_, c)| (c.source, c.failures, c.ticket))?;
         (candidate.state, candidate.dialled) = (State::Dialling, now);
         self.dialling += 1;
@@ -184,12 +195,12 @@ impl Candidates {
 
     /// Known addresses that are neither connected nor being dialled.
     pub fn idle_count(&self) -> usize {
-        self.book.values().filter(|c| matches!(c.state, State::Idle { .. })).count()
+        self.book.values().filter(|c| c.is_idle()).count()
     }
 
     /// Whether an address could be dialled now.
     pub fn has_ready(&self, now: Instant) -> bool {
-        self.book.values().any(|c| matches!(c.state, State::Idle { next } if next <= now))
+        self.book.values().any(|c| c.is_ready(now))
     }
 
     /// Connections in progress.

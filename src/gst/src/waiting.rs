@@ -87,12 +87,11 @@ impl Waiting {
             (Some(time), told) => {
                 self.still = Some(time);
                 let seconds = time.as_secs();
-                let text = || {
-                    format!(
+                told.is_none().then(|| {
+                    Word::Info(format!(
                         "Waiting for the source: nothing new for {seconds} seconds; connected peers: {connected}"
-                    )
-                };
-                told.is_none().then(|| Word::Info(text()))
+                    ))
+                })
             }
         }
     }
