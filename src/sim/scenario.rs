@@ -16,7 +16,7 @@ use super::link::{Change, Link};
 use super::report::Report;
 use super::scripted::Scripted;
 use super::viewer::ViewerPlan;
-use super::world::{Host, HostId, Mind, World, hello};
+use super::world::{Host, HostId, Mind, Tracker, World, hello};
 
 /// A run ends after this time, unless the scenario says otherwise.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -93,6 +93,11 @@ impl Scenario {
     /// The run ends after this time at the latest.
     pub const fn limit(&mut self, limit: Duration) {
         self.limit = limit;
+    }
+
+    /// The tracker tells so many addresses (all of them, unless this is called).
+    pub const fn tracker(&mut self, tracker: Tracker) {
+        self.world.set_tracker(tracker);
     }
 
     /// A scripted seed that does what it should.
