@@ -1,6 +1,5 @@
 //! Rolling estimators of rates, with units.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use crate::time::{Duration, Instant};
@@ -17,22 +16,34 @@ impl ByteRate {
 
     /// The rate at which `bytes` pass in `time`; zero when no time passes.
     pub fn of(bytes: u64, time: Duration) -> Self {
-        let us = time.as_micros();
-        if us == 0 {
-            return Self(0);
-        }
-        Self(u64::try_from(u128::from(bytes) * 1_000_000 / us).unwrap_or(u64::MAX))
+        Self::of_micros(bytes, micros(time))
+    }
+
+    /// The same, of a time in µs.
+    fn of_micros(bytes: u64, us: u64) -> Self {
+        Self(scaled(bytes, 1_000_000, us).unwrap_or_default())
     }
 
     /// How long `bytes` take; `None` at rate zero.
     pub fn time_for(self, bytes: u64) -> Option<Duration> {
-        let us = (u128::from(bytes) * 1_000_000).checked_div(u128::from(self.0))?;
-        Some(Duration::from_micros(u64::try_from(us).unwrap_or(u64::MAX)))
+        scaled(bytes, 1_000_000, self.0).map(Duration::from_micros)
     }
 
     /// Bytes that pass in `time`.
     pub fn bytes_in(self, time: Duration) -> u64 {
-        u64::try_from(u128::from(self.0) * time.as_micros() / 1_000_000).unwrap_or(u64::MAX)
+        scaled(self.0, micros(time), 1_000_000).unwrap_or(u64::MAX)
+    }
+}
+
+/// `a * b / c`, or the largest number where that is more; `None` when `c` is zero. Of small numbers, as they mostly
+/// are, without the division of long ones.
+fn scaled(a: u64, b: u64, c: u64) -> Option<u64> {
+    match a.checked_mul(b) {
+        Some(product) => product.checked_div(c),
+        None => {
+            let long = (u128::from(a) * u128::from(b)).checked_div(u128::from(c))?;
+            Some(u64::try_from(long).unwrap_or(u64::MAX))
+        }
     }
 }
 
@@ -47,14 +58,18 @@ impl fmt::Display for ByteRate {
 }
 
 /// Slots of a [`RateMeter`].
-const SLOTS: u64 = 10;
+const SLOTS: usize = 10;
 
 /// Bytes over a sliding window, kept in ten slots.
 #[derive(Clone, Debug)]
 pub struct RateMeter {
-    slot: Duration,
-    /// (slot number, bytes) in order; slots without traffic are absent.
-    slots: VecDeque<(u64, u64)>,
+    /// µs in a slot.
+    slot: u64,
+    /// Bytes by slot number, modulo their count: of the newest slot and those before it.
+    slots: [u64; SLOTS],
+    newest: u64,
+    /// What is in the slots.
+    sum: u64,
     started: Option<Instant>,
     total: u64,
 }
@@ -62,8 +77,8 @@ pub struct RateMeter {
 impl RateMeter {
     /// A meter that looks back over `window`.
     pub fn new(window: Duration) -> Self {
-        let slot = (window / u32::try_from(SLOTS).expect("ten fits")).max(Duration::from_micros(1));
-        Self { slot, slots: VecDeque::new(), started: None, total: 0 }
+        let slot = micros(window) / SLOTS as u64;
+        Self { slot: slot.max(1), slots: [0; SLOTS], newest: 0, sum: 0, started: None, total: 0 }
     }
 
     /// Counts bytes that passed now.
@@ -71,24 +86,22 @@ impl RateMeter {
         self.started.get_or_insert(now);
         self.total += bytes;
         let number = self.number(now);
-        match self.slots.back_mut() {
-            Some((last, sum)) if *last >= number => *sum += bytes,
-            _ => self.slots.push_back((number, bytes)),
+        if number > self.newest {
+            self.sum -= self.outdated(number);
+            (self.newest + 1..=number).take(SLOTS).for_each(|n| self.slots[index(n)] = 0);
+            self.newest = number;
         }
-        while self.slots.front().is_some_and(|(n, _)| n + SLOTS <= number) {
-            self.slots.pop_front();
-        }
+        self.slots[index(self.newest)] += bytes;
+        self.sum += bytes;
     }
 
     /// Bytes/s over the window, or over the time since the first byte when that is shorter (but at least one
     /// slot, so that a first block does not look like an infinite rate).
     pub fn rate(&self, now: Instant) -> ByteRate {
         let Some(started) = self.started else { return ByteRate(0) };
-        let number = self.number(now);
-        let bytes: u64 = self.slots.iter().filter(|(n, _)| n + SLOTS > number).map(|(_, sum)| sum).sum();
-        let slot = u64::try_from(self.slot.as_micros()).unwrap_or(u64::MAX);
-        let covered = Duration::from_micros((SLOTS - 1) * slot + now.micros() % slot);
-        ByteRate::of(bytes, covered.min(now - started).max(self.slot))
+        let bytes = self.sum - self.outdated(self.number(now));
+        let covered = (SLOTS as u64 - 1) * self.slot + now.micros() % self.slot;
+        ByteRate::of_micros(bytes, covered.min(micros(now - started)).max(self.slot))
     }
 
     /// Bytes ever counted.
@@ -96,9 +109,27 @@ impl RateMeter {
         self.total
     }
 
-    fn number(&self, now: Instant) -> u64 {
-        now.micros() / u64::try_from(self.slot.as_micros()).unwrap_or(u64::MAX).max(1)
+    /// Bytes in slots that are too old when this one is the newest.
+    fn outdated(&self, number: u64) -> u64 {
+        let passed = number.saturating_sub(self.newest);
+        if passed >= SLOTS as u64 {
+            return self.sum;
+        }
+        (self.newest + 1..=self.newest + passed).map(|n| self.slots[index(n)]).sum()
     }
+
+    const fn number(&self, now: Instant) -> u64 {
+        now.micros() / self.slot
+    }
+}
+
+/// Where a slot with this number is kept.
+const fn index(number: u64) -> usize {
+    (number % SLOTS as u64) as usize
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A token bucket: how many bytes a limit allows now. Rate 0 means no limit.
@@ -130,8 +161,11 @@ impl Limiter {
 
     /// Whether anything may pass now.
     pub fn is_open(&mut self, now: Instant) -> bool {
+        if self.rate.0 == 0 {
+            return true;
+        }
         self.refill(now);
-        self.rate.0 == 0 || self.tokens > 0
+        self.tokens > 0
     }
 
     /// Counts bytes that passed; the bucket may go below empty, later bytes wait for it.
