@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use super::event::{Ban, Event};
-use super::peer::Peer;
+use super::peer::{Peer, soonest};
 use super::torrent::{REQQ, Torrent};
 use super::{Direction, Output, PeerKey, Refused};
 use crate::metainfo::geometry::BLOCK_LENGTH;
@@ -150,7 +150,20 @@ impl Torrent {
     }
 
     pub(super) fn look_after_peers(&mut self, now: Instant) {
+        let quiet = if now >= self.next_look { self.look_at_peers(now) } else { Vec::new() };
+        if std::mem::take(&mut self.passed_over) {
+            self.replace_withheld(now);
+            self.passed_over = self.peers.values().any(|p| p.pipeline.passes_over());
+        }
+        quiet.into_iter().for_each(|peer| self.send(now, peer, Message::KeepAlive));
+    }
+
+    /// What time alone brings about, and when the next of it can be: a look at all peers is long. Gives those that
+    /// have not heard of us for long.
+    fn look_at_peers(&mut self, now: Instant) -> Vec<PeerKey> {
         let (mut dead, mut snubbing, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
+        // What peers do from now on is due later than that.
+        let mut next = now + soonest(self.live.is_some());
         for (key, peer) in &mut self.peers {
             peer.forgive(now);
             if now - peer.last_heard > SILENCE {
@@ -160,11 +173,13 @@ impl Torrent {
             } else if now - peer.last_sent > KEEP_ALIVE {
                 quiet.push(key);
             }
+            let (silent, quiet) = (peer.last_heard + SILENCE, peer.last_sent + KEEP_ALIVE);
+            next = next.min(silent).min(quiet).min(peer.forgives_at()).min(peer.pipeline.snubs_at());
         }
+        self.next_look = next;
         dead.into_iter().for_each(|peer| self.dismiss(now, peer));
         snubbing.into_iter().for_each(|peer| self.take_back(now, peer));
-        self.replace_withheld(now);
-        quiet.into_iter().for_each(|peer| self.send(now, peer, Message::KeepAlive));
+        quiet
     }
 }
 

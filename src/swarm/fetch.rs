@@ -109,6 +109,7 @@ impl Torrent {
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
         let asked = p.pipeline.arrived(now, block);
+        self.passed_over |= p.pipeline.passes_over();
         self.hungry.add(peer);
         p.of_use |= asked;
         p.useless = p.useless.saturating_sub(u32::from(asked));

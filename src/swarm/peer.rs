@@ -34,6 +34,11 @@ const MAX_REFUSED: usize = 64;
 /// Rates for ranking look back so far.
 const RANK_WINDOW: Duration = Duration::from_secs(20);
 
+/// What a peer of a film, or of a broadcast, does now is not forgiven sooner than after this time.
+pub const fn soonest(live: bool) -> Duration {
+    if live { BUSY } else { REFUSAL }
+}
+
 /// What goes out to a peer.
 #[derive(Debug)]
 pub struct Uploads {
@@ -184,6 +189,7 @@ impl Peer {
     }
 
     /// Whether this piece may be asked from it now.
+    #[inline]
     pub fn serves(&self, piece: PieceIndex) -> bool {
         self.has.has(piece)
             && (!self.choking_us || self.allowed_fast.contains(&piece))
@@ -249,6 +255,12 @@ impl Peer {
         self.refused.retain(|(_, until)| now < *until);
         self.busy = self.busy.filter(|until| now < *until);
         self.invited.retain(|(_, until)| now < *until);
+    }
+
+    /// Nothing is to be [forgiven](Self::forgive) before then, nor sooner than [`soonest`] from now.
+    pub fn forgives_at(&self) -> Instant {
+        let until = self.refused.iter().chain(&self.invited).map(|(_, until)| *until).chain(self.busy);
+        until.min().unwrap_or(Instant::FAR_FUTURE)
     }
 
     /// Whether anything may be asked from it now.

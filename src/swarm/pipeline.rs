@@ -260,6 +260,11 @@ impl Pipeline {
         late
     }
 
+    /// It is not [found to snub us](Self::check_snubbed) before then, nor sooner than [`SNUBBED_AFTER`] from now.
+    pub fn snubs_at(&self) -> Instant {
+        if self.is_empty() { Instant::FAR_FUTURE } else { self.last_sign + SNUBBED_AFTER }
+    }
+
     /// Whether the peer takes requests and gives nothing.
     pub const fn is_snubbed(&self) -> bool {
         self.snubbed.is_some()
@@ -320,6 +325,11 @@ impl Pipeline {
         let waits =
             move |expected: Option<Duration>| told && expected.is_some_and(|expected| expected > soon);
         self.expectations(now).filter(move |(_, expected)| waits(*expected)).map(|(block, _)| block)
+    }
+
+    /// Whether there may be requests that the peer [passed over](Self::withheld). The oldest is overtaken most.
+    pub fn passes_over(&self) -> bool {
+        self.pending.front().is_some_and(|p| p.overtaken >= OVERTAKEN)
     }
 
     /// The requests that the peer passed over, oldest first.

@@ -73,6 +73,10 @@ pub struct Torrent {
     pub(super) windows: Windows,
     pub(super) next_tick: Instant,
     pub(super) next_round: Instant,
+    /// Nothing is due before then that time alone brings about for a peer.
+    pub(super) next_look: Instant,
+    /// A peer may have passed over one of our requests.
+    pub(super) passed_over: bool,
     pub(super) next_want: Instant,
     /// Readers moved or pieces came: the sets have to be cut anew.
     pub(super) stale: bool,
@@ -119,6 +123,8 @@ impl Torrent {
             windows: Windows::default(),
             next_tick: now,
             next_round: now + choker::ROUND,
+            next_look: now,
+            passed_over: false,
             next_want: now,
             stale: false,
             hungry: Hungry::default(),
