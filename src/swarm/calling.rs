@@ -40,7 +40,7 @@ impl Torrent {
             self.out.push_back(Output::Dial { addr });
         }
         // Those that are not to be called yet, as they did not answer before, may be gone.
-        if self.lacks_peers() && now >= self.next_want && !self.candidates.has_ready(now) {
+        if now >= self.next_want && self.lacks_peers() && !self.candidates.has_ready(now) {
             self.next_want = now + WANT_PEERS_EVERY;
             self.out.push_back(Output::WantPeers);
         }
@@ -67,7 +67,8 @@ impl Torrent {
 
     /// So many more peers would help.
     fn lacking(&self) -> usize {
-        let called = self.peers.values().filter(|p| p.direction == Direction::Outgoing).count();
+        let called = self.peers.values().filter(|p| p.direction == Direction::Outgoing);
+        let called = called.take(OF_OUR_CHOICE).count();
         // Neighbours are of no use who hear of nothing new either.
         let useless = self.live.as_ref().is_some_and(|live| live.standstill.is_in_need());
         let called = if useless { 0 } else { called };

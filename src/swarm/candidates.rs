@@ -61,9 +61,17 @@ impl Candidate {
         matches!(self.state, State::Idle { .. })
     }
 
+    /// When it may be dialled, if it is idle.
+    const fn next(&self) -> Option<Instant> {
+        match self.state {
+            State::Idle { next } => Some(next),
+            State::Dialling | State::Connected => None,
+        }
+    }
+
     /// It may be dialled now.
     fn is_ready(&self, now: Instant) -> bool {
-        matches!(self.state, State::Idle { next } if next <= now)
+        self.next().is_some_and(|next| next <= now)
     }
 }
 
@@ -76,6 +84,8 @@ pub struct Candidates {
     dialled: u64,
     /// Nobody is hurried before.
     next_hurry: Instant,
+    /// Nobody may be dialled before, unless something changes.
+    none_before: Instant,
 }
 
 impl Candidates {
@@ -103,6 +113,7 @@ impl Candidates {
             hurried: false,
         };
         self.book.insert(addr, candidate);
+        self.none_before = Instant::ZERO;
     }
 
     /// In need for so long: a few addresses are dialled ahead of their time now and then. The user's come first, then
@@ -120,15 +131,20 @@ impl Candidates {
         for candidate in waiting.into_iter().take(HURRIED) {
             (candidate.state, candidate.hurried) = (State::Idle { next: now }, true);
         }
+        self.none_before = Instant::ZERO;
     }
 
     /// The next address to dial now, marked as being dialled.
     pub fn next(&mut self, now: Instant) -> Option<SocketAddr> {
-        if self.dialling >= MAX_DIALLING {
+        if self.dialling >= MAX_DIALLING || now < self.none_before {
             return None;
         }
         let best = self.book.iter_mut().filter(|(_, c)| c.is_ready(now));
-        let (addr, candidate) = best.min_by_key(|(_, c)| (c.source, c.failures, c.ticket))?;
+        let Some((addr, candidate)) = best.min_by_key(|(_, c)| (c.source, c.failures, c.ticket)) else {
+            let next = self.book.values().filter_map(Candidate::next);
+            self.none_before = next.min().unwrap_or(Instant::FAR_FUTURE);
+            return None;
+        };
         (candidate.state, candidate.dialled) = (State::Dialling, now);
         self.dialling += 1;
         self.dialled += 1;
@@ -200,7 +216,7 @@ impl Candidates {
 
     /// Whether an address could be dialled now.
     pub fn has_ready(&self, now: Instant) -> bool {
-        self.book.values().any(|c| c.is_ready(now))
+        now >= self.none_before && self.book.values().any(|c| c.is_ready(now))
     }
 
     /// Connections in progress.
@@ -218,6 +234,7 @@ impl Candidates {
             self.dialling -= usize::from(candidate.state == State::Dialling);
             let next = next(candidate);
             candidate.state = State::Idle { next };
+            self.none_before = self.none_before.min(next);
         }
     }
 }

@@ -32,14 +32,13 @@ struct Late {
 
 impl Torrent {
     pub(super) fn hedge(&mut self, now: Instant) {
-        if self.peers.len() < 2 || self.is_stopped() || self.live.is_some() {
+        if self.peers.len() < 2 || self.is_stopped() || self.live.is_some() || !self.may_ask_twice() {
             return;
         }
         let mut late = self.late_blocks(now);
         late.sort_unstable();
         for late in late.into_iter().take(MAX_AT_ONCE) {
-            let twice = (self.pieces.doubled() as u64 + 1) * u64::from(BLOCK_LENGTH);
-            if twice + self.counters.duplicates > self.counters.downloaded / SHARE + ALLOWANCE {
+            if !self.may_ask_twice() {
                 return;
             }
             let Some(better) = self.better_peer(now, &late) else { continue };
@@ -47,6 +46,12 @@ impl Torrent {
                 self.request(now, better, late.block);
             }
         }
+    }
+
+    /// Whether one more block would not be too much.
+    fn may_ask_twice(&self) -> bool {
+        let twice = (self.pieces.doubled() as u64 + 1) * u64::from(BLOCK_LENGTH);
+        twice + self.counters.duplicates <= self.counters.downloaded / SHARE + ALLOWANCE
     }
 
     /// Blocks asked from one peer that will not come in time.

@@ -112,7 +112,7 @@ impl Torrent {
 
     /// Payload has left for the network.
     pub(super) fn on_sent_live(&mut self, now: Instant, bytes: u64) {
-        let waits = self.waiting_to_be_sent() > 0;
+        let waits = self.live.is_some() && self.waiting_to_be_sent() > 0;
         if let Some(live) = &mut self.live {
             live.uplink.sent(now, bytes, waits);
             live.invites.look = true;

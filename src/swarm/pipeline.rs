@@ -304,9 +304,13 @@ impl Pipeline {
 
     /// The requests under way, oldest first, and when each will be answered; `None` while nothing is known.
     pub fn expectations(&self, now: Instant) -> impl Iterator<Item = (Block, Option<Duration>)> {
-        // What should have come already is as far away as it is late, at least.
-        let late = (now - self.last_sign).saturating_sub(self.slack());
-        let (rate, delay) = (self.rate(now), self.min_delay.value());
+        let (rate, delay, late) = if self.is_empty() {
+            Default::default()
+        } else {
+            // What should have come already is as far away as it is late, at least.
+            let late = (now - self.last_sign).saturating_sub(self.slack());
+            (self.rate(now), self.min_delay.value(), late)
+        };
         let expected = move |position| Some(expected(rate, delay?, position)?.max(late));
         self.pending.iter().zip(0u32..).map(move |(p, position)| (p.block, expected(position)))
     }
