@@ -70,6 +70,7 @@ impl Bitfield {
     }
 
     /// Whether the piece is in the set.
+    #[inline]
     pub fn has(&self, piece: PieceIndex) -> bool {
         self.bytes[piece.index() / 8] & bit(piece) != 0
     }
@@ -111,6 +112,14 @@ impl Bitfield {
     pub fn has_any(&self, these: &Self, those: &Self) -> bool {
         let bytes = self.bytes.iter().zip(&these.bytes).zip(&those.bytes);
         bytes.into_iter().any(|((ours, these), those)| ours & these & !those != 0)
+    }
+
+    /// Whether it has a piece of `these`, which is a set of the same torrent.
+    pub fn has_one_of(&self, these: &Self) -> bool {
+        let ((ours, our_rest), (these, rest)) = (self.bytes.as_chunks::<8>(), these.bytes.as_chunks::<8>());
+        let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+        let words = ours.iter().zip(these).fold(0, |all, (a, b)| all | word(a) & word(b));
+        words != 0 || our_rest.iter().zip(rest).any(|(a, b)| a & b != 0)
     }
 
     /// Pieces of this range of numbers that are in the set; numbers beyond the last piece are not.
@@ -178,6 +187,19 @@ mod tests {
         assert!(of(&[3, 17]).has_any(&of(&[17]), &of(&[3])));
         assert!(!of(&[3, 17]).has_any(&of(&[17]), &of(&[17])));
         assert!(!of(&[3]).has_any(&of(&[17]), &of(&[])));
+    }
+
+    #[test]
+    fn a_piece_in_common_is_seen_wherever_it_is() {
+        let g = geometry(200);
+        let (full, none) = (Bitfield::full(&g), Bitfield::empty(&g));
+        for piece in g.all() {
+            let (mut one, mut others) = (none.clone(), full.clone());
+            one.insert(piece);
+            others.remove(piece);
+            assert!(full.has_one_of(&one) && one.has_one_of(&full));
+            assert!(!one.has_one_of(&others) && !others.has_one_of(&one));
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub mod choker;
 mod company;
 pub mod event;
 mod fetch;
+mod futile;
 mod hedge;
 mod invite;
 pub mod live;

@@ -87,6 +87,11 @@ impl Partial {
         self.received > 0 && self.free > 0 && self.busy() == self.received as usize
     }
 
+    /// Blocks that are here while nobody is asked for the others.
+    pub fn idle(&self) -> usize {
+        if self.is_idle() { self.received as usize } else { 0 }
+    }
+
     /// Whether a block can be asked from this peer.
     pub fn is_open_to(&self, peer: PeerKey) -> bool {
         self.free > 0 && self.only.is_none_or(|only| only == peer)

@@ -1,7 +1,7 @@
 //! What every piece is doing: missing, being fetched, being verified, or there.
 //!
 //! Invariant: a piece is in exactly one [`Status`]; it has a [`Partial`] exactly while it is `Fetching` or
-//! `Verifying`; `busy` and `doubled` are sums over all partials.
+//! `Verifying`; `busy`, `doubled` and `idle` are sums over all partials.
 //! Availability counts the connected peers that have a piece; peers with everything are counted once, in
 //! `seeds`, so that a seed's arrival costs nothing.
 
@@ -38,6 +38,8 @@ pub struct Pieces {
     exist: Range<u32>,
     have: Bitfield,
     status: Vec<Status>,
+    /// Those that have blocks which are neither here nor asked for.
+    open: Bitfield,
     /// What somebody wants: a reader's file, or everything.
     wanted: Bitfield,
     partials: BTreeMap<PieceIndex, Partial>,
@@ -50,6 +52,8 @@ pub struct Pieces {
     busy: usize,
     /// Blocks asked from more than one peer.
     doubled: usize,
+    /// Blocks in pieces for which nobody is asked any more.
+    idle: usize,
 }
 
 impl Pieces {
@@ -58,9 +62,11 @@ impl Pieces {
         let exist = 0..if geometry.is_live() { 0 } else { geometry.pieces() };
         let slots = geometry.slots() as usize;
         let mut status = vec![Status::Missing; slots];
+        let mut open = Bitfield::full(&geometry);
         let mut have_bytes = 0;
         for piece in geometry.run(exist.clone()).filter(|p| have.has(*p)) {
             status[piece.index()] = Status::Have;
+            open.remove(piece);
             have_bytes += u64::from(geometry.piece_size(piece));
         }
         let (wanted, availability) = (Bitfield::empty(&geometry), vec![0; slots]);
@@ -69,6 +75,7 @@ impl Pieces {
             exist,
             have,
             status,
+            open,
             wanted,
             partials: BTreeMap::new(),
             availability,
@@ -77,6 +84,7 @@ impl Pieces {
             have_bytes,
             busy: 0,
             doubled: 0,
+            idle: 0,
         }
     }
 
@@ -215,11 +223,12 @@ impl Pieces {
 
     /// Whether the piece has blocks that are neither here nor asked for.
     pub fn has_unasked(&self, piece: PieceIndex) -> bool {
-        match self.status(piece) {
-            Status::Missing => true,
-            Status::Fetching => self.partials.get(&piece).is_some_and(|p| p.free() > 0),
-            Status::Verifying | Status::Have => false,
-        }
+        self.open.has(piece)
+    }
+
+    /// Whether a peer with these pieces has one of which a block is neither here nor asked for, wanted or not.
+    pub fn has_unasked_of(&self, has: &Bitfield) -> bool {
+        has.has_one_of(&self.open)
     }
 
     /// Whether a block of this piece can be asked from this peer.
@@ -240,7 +249,7 @@ impl Pieces {
         // A live piece is one peer's from the first block on: if it is bad, nobody else can be to blame.
         let only = self.geometry.is_live().then_some(peer);
         self.partials.entry(piece).or_insert_with(|| Partial::of(only, blocks));
-        self.status[piece.index()] = Status::Fetching;
+        self.set_status(piece, Status::Fetching);
         let number = self.change(piece, |p| p.take(peer))??;
         self.geometry.block(piece, number)
     }
@@ -271,13 +280,13 @@ impl Pieces {
     ) -> Arrival {
         if self.status(block.piece) == Status::Missing && self.is_needed(block.piece) {
             // Given up with all others of its piece, and here after all.
-            self.status[block.piece.index()] = Status::Fetching;
             let only = self.geometry.is_live().then_some(from.0);
             self.partials.insert(block.piece, Partial::of(only, self.geometry.blocks(block.piece)));
+            self.set_status(block.piece, Status::Fetching);
         }
         let arrival = self.change(block.piece, |p| p.receive(number(block), from, data, others));
         if arrival == Some(Arrival::Complete) {
-            self.status[block.piece.index()] = Status::Verifying;
+            self.set_status(block.piece, Status::Verifying);
         }
         arrival.unwrap_or(Arrival::Useless)
     }
@@ -291,7 +300,7 @@ impl Pieces {
     /// The piece is good. Gives back what it was made of.
     pub fn verified(&mut self, piece: PieceIndex) -> Option<Partial> {
         let partial = self.remove_partial(piece);
-        self.status[piece.index()] = Status::Have;
+        self.set_status(piece, Status::Have);
         if self.have.insert(piece) {
             let size = u64::from(self.geometry.piece_size(piece));
             self.have_bytes += size;
@@ -304,14 +313,14 @@ impl Pieces {
 
     /// The piece is bad, or could not be written: it is missing again. Gives back what it was made of.
     pub fn failed(&mut self, piece: PieceIndex) -> Option<Partial> {
-        self.status[piece.index()] = Status::Missing;
+        self.set_status(piece, Status::Missing);
         self.remove_partial(piece)
     }
 
     /// The piece's bytes are no longer kept.
     pub fn discard(&mut self, piece: PieceIndex) {
         if self.have.remove(piece) {
-            self.status[piece.index()] = Status::Missing;
+            self.set_status(piece, Status::Missing);
             let size = u64::from(self.geometry.piece_size(piece));
             self.have_bytes -= size;
             if self.wanted.has(piece) {
@@ -342,8 +351,8 @@ impl Pieces {
     /// From now on only this peer is asked for blocks of this piece.
     pub fn reserve(&mut self, piece: PieceIndex, peer: PeerKey) {
         let blocks = self.geometry.blocks(piece);
-        self.status[piece.index()] = Status::Fetching;
         self.partials.entry(piece).or_insert_with(|| Partial::new(blocks)).only = Some(peer);
+        self.set_status(piece, Status::Fetching);
     }
 
     /// Ends every reservation of a peer that leaves; what it gave of these pieces is thrown away, so that the
@@ -358,8 +367,7 @@ impl Pieces {
 
     /// Bytes of blocks in pieces for which nobody is asked any more.
     pub fn idle_bytes(&self) -> u64 {
-        let idle = self.partials.values().filter(|p| p.is_idle());
-        idle.map(|p| u64::from(p.received()) * u64::from(BLOCK_LENGTH)).sum()
+        self.idle as u64 * u64::from(BLOCK_LENGTH)
     }
 
     /// Of the pieces for which nobody is asked, throws the one away that lost least, unless `keep` wants it.
@@ -406,23 +414,48 @@ impl Pieces {
 
     fn forget(&mut self, piece: PieceIndex) {
         self.remove_partial(piece);
-        self.status[piece.index()] = Status::Missing;
+        self.set_status(piece, Status::Missing);
+    }
+
+    fn set_status(&mut self, piece: PieceIndex, status: Status) {
+        self.status[piece.index()] = status;
+        self.review_open(piece);
+    }
+
+    /// What is known of a piece has changed: whether it has blocks that are with nobody may have, too.
+    fn review_open(&mut self, piece: PieceIndex) {
+        let open = match self.status(piece) {
+            Status::Missing => true,
+            Status::Fetching => self.partials.get(&piece).is_some_and(|p| p.free() > 0),
+            Status::Verifying | Status::Have => false,
+        };
+        if open {
+            self.open.insert(piece);
+        } else {
+            self.open.remove(piece);
+        }
     }
 
     fn remove_partial(&mut self, piece: PieceIndex) -> Option<Partial> {
         let partial = self.partials.remove(&piece)?;
         self.busy -= partial.busy();
         self.doubled -= partial.doubled() as usize;
+        self.idle -= partial.idle();
         Some(partial)
     }
 
     /// Changes a piece under way and keeps the sums over all of them.
     fn change<R>(&mut self, piece: PieceIndex, change: impl FnOnce(&mut Partial) -> R) -> Option<R> {
         let partial = self.partials.get_mut(&piece)?;
-        let (busy, doubled) = (partial.busy(), partial.doubled());
+        let (busy, doubled, idle) = (partial.busy(), partial.doubled(), partial.idle());
         let result = change(partial);
         self.busy = self.busy + partial.busy() - busy;
         self.doubled = self.doubled + partial.doubled() as usize - doubled as usize;
+        self.idle = self.idle + partial.idle() - idle;
+        let open = partial.free() > 0;
+        if self.status(piece) == Status::Fetching && open != self.open.has(piece) {
+            self.review_open(piece);
+        }
         Some(result)
     }
 }

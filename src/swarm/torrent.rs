@@ -276,6 +276,7 @@ impl Torrent {
         }
         self.tell_live(now);
         self.invite(now);
+        self.spare_futile(now);
         self.refill(now);
         if self.serve_now {
             self.serve_all(now);

@@ -1,0 +1,34 @@
+//! Peers that need not be looked at for new requests, as they have nothing that could be asked for.
+//!
+//! Most looks at a peer find nothing: everything that it has is here or asked for already, and to find that out the
+//! picker goes through all pieces. One such peer is looked at all the same: the picker sorts by rarity, which takes
+//! chance, when it comes to the end of a search, and should do so when it did before.
+
+use super::ask::Hungry;
+use super::peer::Peer;
+use super::torrent::Torrent;
+use crate::time::Instant;
+
+impl Torrent {
+    /// Takes those out of the list of peers to be looked at, but for the first, who have nothing to be asked for.
+    pub(super) fn spare_futile(&mut self, now: Instant) {
+        // Neighbours in a broadcast are looked at in an order that depends on how many there are.
+        if self.live.is_some() || matches!(&self.hungry, Hungry::Some(keys) if keys.len() < 2) {
+            return;
+        }
+        let hungry = std::mem::take(&mut self.hungry);
+        if self.pieces.left() == 0 {
+            return;
+        }
+        let ready = |p: &Peer| p.interesting && p.serves_anything() && p.pipeline.room(now) > 0;
+        let mut first = true;
+        let mut gives =
+            |p: &Peer| ready(p) && (self.pieces.has_unasked_of(&p.has) || std::mem::take(&mut first));
+        self.hungry = Hungry::Some(match hungry {
+            Hungry::All => self.peers.iter().filter(|(_, p)| gives(p)).map(|(key, _)| key).collect(),
+            Hungry::Some(keys) => {
+                keys.into_iter().filter(|key| self.peers.get(*key).is_some_and(&mut gives)).collect()
+            }
+        });
+    }
+}
