@@ -31,7 +31,7 @@ pub struct PeerLive {
     /// A worker looks at a stamp of it.
     checking: bool,
     /// Came while the worker was busy.
-    waiting: Option<LiveState>,
+    waiting: Option<Box<LiveState>>,
     /// What it says to hold while it has shown no stamp, or its newest one is still looked at: only that tells which
     /// pieces are meant.
     unread: Option<Bitfield>,
@@ -40,7 +40,7 @@ pub struct PeerLive {
     /// A worker looks at stream headers of it.
     checking_headers: bool,
     /// Came while that worker was busy.
-    waiting_headers: Option<Headers>,
+    waiting_headers: Option<Box<Headers>>,
 }
 
 impl PeerLive {
@@ -90,7 +90,7 @@ impl Torrent {
         let Some(p) = self.peers.get_mut(peer) else { return };
         if p.live.checking {
             // The newest counts; one that is skipped was of no use any more.
-            p.live.waiting = Some(state);
+            p.live.waiting = Some(Box::new(state));
             return;
         }
         self.look_at(now, peer, state);
@@ -103,7 +103,7 @@ impl Torrent {
             return;
         }
         if p.live.checking_headers {
-            p.live.waiting_headers = Some(headers);
+            p.live.waiting_headers = Some(Box::new(headers));
             return;
         }
         p.live.checking_headers = true;
@@ -143,7 +143,7 @@ impl Torrent {
         };
         self.on_peer_stamp(now, peer, &stamp, oldest);
         if let Some(state) = self.peers.get_mut(peer).and_then(|p| p.live.waiting.take()) {
-            self.look_at(now, peer, state);
+            self.look_at(now, peer, *state);
         }
     }
 
@@ -167,7 +167,7 @@ impl Torrent {
                 return self.expel(now, peer, Ban::BadData);
             }
         }
-        waiting.into_iter().for_each(|headers| self.look_at_headers(peer, headers));
+        waiting.into_iter().for_each(|headers| self.look_at_headers(peer, *headers));
     }
 
     /// Stream headers that the source has signed.
