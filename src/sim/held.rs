@@ -9,49 +9,69 @@ const NONE: u32 = u32::MAX;
 
 /// A set of pieces of which no two take the same slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
-    numbers: Vec<u32>,
-    count: u32,
+pub enum Held {
+    /// Of a film, where nothing but a piece's own slot tells it from others.
+    Film(Bitfield),
+    /// Of a broadcast.
+    Live {
+        /// Which piece lies in each slot.
+        numbers: Vec<u32>,
+        /// How many slots are taken.
+        count: u32,
+    },
 }
 
 impl Held {
     /// Nothing.
     pub fn empty(geometry: &Geometry) -> Self {
-        Self { numbers: vec![NONE; geometry.slots() as usize], count: 0 }
-    }
-
-    /// The pieces of a film that a bitfield names.
-    pub fn of_film(geometry: &Geometry, bits: &Bitfield) -> Self {
-        let mut held = Self::empty(geometry);
-        geometry.all().filter(|piece| bits.has(*piece)).for_each(|piece| _ = held.insert(piece));
-        held
+        if geometry.is_live() {
+            Self::Live { numbers: vec![NONE; geometry.slots() as usize], count: 0 }
+        } else {
+            Self::Film(Bitfield::empty(geometry))
+        }
     }
 
     /// Whether this very piece is there.
     pub fn has(&self, piece: PieceIndex) -> bool {
-        self.numbers[piece.index()] == piece.number()
+        match self {
+            Self::Film(bits) => bits.has(piece),
+            Self::Live { numbers, .. } => numbers[piece.index()] == piece.number(),
+        }
     }
 
     /// Puts a piece into its slot, whatever is there; `true` when it was not there yet.
     pub fn insert(&mut self, piece: PieceIndex) -> bool {
-        let old = std::mem::replace(&mut self.numbers[piece.index()], piece.number());
-        self.count += u32::from(old == NONE);
-        old != piece.number()
+        match self {
+            Self::Film(bits) => bits.insert(piece),
+            Self::Live { numbers, count } => {
+                let old = std::mem::replace(&mut numbers[piece.index()], piece.number());
+                *count += u32::from(old == NONE);
+                old != piece.number()
+            }
+        }
     }
 
     /// Takes a piece out; `true` when it was there.
     pub fn remove(&mut self, piece: PieceIndex) -> bool {
-        let there = self.has(piece);
-        if there {
-            self.numbers[piece.index()] = NONE;
-            self.count -= 1;
+        match self {
+            Self::Film(bits) => bits.remove(piece),
+            Self::Live { numbers, count } => {
+                let there = numbers[piece.index()] == piece.number();
+                if there {
+                    numbers[piece.index()] = NONE;
+                    *count -= 1;
+                }
+                there
+            }
         }
-        there
     }
 
     /// Pieces in it.
     pub const fn count(&self) -> u32 {
-        self.count
+        match self {
+            Self::Film(bits) => bits.count(),
+            Self::Live { count, .. } => *count,
+        }
     }
 }
 

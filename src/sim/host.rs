@@ -89,7 +89,7 @@ impl EngineHost {
         name: &str,
     ) -> Self {
         let have = if plan.complete { Bitfield::full(&geometry) } else { Bitfield::empty(&geometry) };
-        let written = if plan.complete { Held::of_film(&geometry, &have) } else { Held::empty(&geometry) };
+        let written = if plan.complete { Held::Film(have.clone()) } else { Held::empty(&geometry) };
         let viewers = plan.viewers.into_iter().zip(0..);
         let viewer = |(plan, id)| Viewer::new(ReaderId(id), plan, geometry, bitrate);
         let watchers = plan.watchers.into_iter().zip(0..).filter_map(|(plan, id)| match &matter {
