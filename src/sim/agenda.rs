@@ -39,38 +39,15 @@ pub(super) enum Happening {
     Changed { host: HostId, change: Change },
 }
 
-/// One event.
-#[derive(Debug)]
-struct Planned {
-    at: Instant,
-    number: u64,
-    what: Happening,
-}
-
-impl PartialEq for Planned {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Planned {}
-
-impl PartialOrd for Planned {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Planned {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
 /// The events to come.
+///
+/// What happens lies beside the queue, which moves its entries again and again.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
-    queue: BinaryHeap<Reverse<Planned>>,
+    /// When, the number, and where what happens lies.
+    queue: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    places: Vec<Option<Happening>>,
+    free: Vec<usize>,
     planned: u64,
 }
 
@@ -78,12 +55,19 @@ impl Agenda {
     /// Something will happen.
     pub(super) fn plan(&mut self, at: Instant, what: Happening) {
         self.planned += 1;
-        self.queue.push(Reverse(Planned { at, number: self.planned, what }));
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
+        self.places[place] = Some(what);
+        self.queue.push(Reverse((at, self.planned, place)));
     }
 
     /// What happens next.
     pub(super) fn next(&mut self) -> Option<(Instant, Happening)> {
-        self.queue.pop().map(|Reverse(planned)| (planned.at, planned.what))
+        let Reverse((at, _, place)) = self.queue.pop()?;
+        self.free.push(place);
+        self.places[place].take().map(|what| (at, what))
     }
 }
 
