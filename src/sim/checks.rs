@@ -20,6 +20,7 @@ use super::broadcast::same;
 use super::disk::{Disk, Matter};
 use super::held::Held;
 use super::live_checks::LiveChecks;
+use super::peer_table::PeerTable;
 
 /// Requests under way at a peer that has not told its limit.
 const DEFAULT_REQQ: usize = 250;
@@ -61,9 +62,20 @@ pub struct Checks {
     max_peers: usize,
     budget: Option<u64>,
     live: Option<LiveChecks>,
-    watches: BTreeMap<PeerKey, Watch>,
+    watches: PeerTable<Box<Watch>>,
+    /// Requests under way and peers that are not choked, of all watches.
+    sums: Sums,
     dialling: usize,
     verifying: BTreeMap<PieceIndex, u64>,
+    /// The sum of that.
+    verifying_bytes: u64,
+}
+
+/// What is limited over all peers.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    asked: usize,
+    unchoked: usize,
 }
 
 impl Checks {
@@ -77,9 +89,11 @@ impl Checks {
             max_peers: config.max_peers,
             budget: config.budget,
             live: config.live.as_ref().map(|live| LiveChecks::new(live.ring)),
-            watches: BTreeMap::new(),
+            watches: PeerTable::default(),
+            sums: Sums::default(),
             dialling: 0,
             verifying: BTreeMap::new(),
+            verifying_bytes: 0,
         }
     }
 
@@ -87,7 +101,7 @@ impl Checks {
     pub fn on_connected(&mut self, peer: PeerKey, fast: bool, honest: bool) {
         self.watches.insert(
             peer,
-            Watch {
+            Box::new(Watch {
                 fast,
                 choking_us: true,
                 allowed: BTreeSet::new(),
@@ -99,7 +113,7 @@ impl Checks {
                 asked: BTreeSet::new(),
                 reqq: DEFAULT_REQQ,
                 theirs: BTreeMap::new(),
-            },
+            }),
         );
     }
 
@@ -113,18 +127,21 @@ impl Checks {
         self.live.iter_mut().for_each(|live| live.on_input(input));
         match input {
             Input::Message { peer, message } => {
-                if let Some(watch) = self.watches.get_mut(peer) {
-                    watch.hears(&self.geometry, &self.matter, message);
-                }
+                let Some(watch) = self.watches.get_mut(*peer) else { return };
+                self.sums.take(watch);
+                watch.hears(&self.geometry, &self.matter, message);
+                self.sums.add(watch);
             }
-            Input::Closed { peer, .. } => {
-                self.watches.remove(peer);
-            }
+            Input::Closed { peer, .. } => self.forget(*peer),
             Input::Verified { piece, .. } => {
-                self.verifying.remove(piece);
+                self.verifying_bytes -= self.verifying.remove(piece).unwrap_or_default();
             }
             _ => {}
         }
+    }
+
+    fn forget(&mut self, peer: PeerKey) {
+        self.watches.remove(peer).iter().for_each(|watch| self.sums.take(watch));
     }
 
     /// The engine says this; `written`: what is verified and on disk.
@@ -132,8 +149,8 @@ impl Checks {
         match output {
             Output::Send { peer, message } => self.on_send(now, *peer, message, written),
             Output::Close { peer } => {
-                self.ensure(now, self.watches.contains_key(peer), "closed twice");
-                self.watches.remove(peer);
+                self.ensure(now, self.watches.get(*peer).is_some(), "closed twice");
+                self.forget(*peer);
             }
             Output::Dial { .. } => {
                 self.dialling += 1;
@@ -142,6 +159,7 @@ impl Checks {
             Output::Start(Job::Verify { piece, blocks }) => {
                 let bytes = blocks.iter().map(|b| b.len() as u64).sum();
                 let again = self.verifying.insert(*piece, bytes).is_some();
+                self.verifying_bytes += bytes;
                 self.ensure(now, !again, "verified twice at a time");
                 self.ensure(now, bytes == u64::from(self.geometry.piece_size(*piece)), "a piece with gaps");
                 self.ensure(now, !written.has(*piece), "verified what is there");
@@ -157,14 +175,12 @@ impl Checks {
     pub fn on_step(&self, now: Instant, outputs: usize, disk: &Disk) {
         self.ensure(now, outputs < MAX_OUTPUTS, "no end of outputs");
         // Blocks are at most a block long: counting them is enough.
-        let blocks: usize = self.watches.values().map(|w| w.asked.len()).sum();
-        let asked = blocks as u64 * u64::from(BLOCK_LENGTH);
+        let asked = self.sums.asked as u64 * u64::from(BLOCK_LENGTH);
         let most = MAX_IN_FLIGHT.max(5 * u64::from(self.geometry.piece_length()));
-        self.ensure(now, asked + self.verifying.values().sum::<u64>() <= most, "too much in flight");
+        self.ensure(now, asked + self.verifying_bytes <= most, "too much in flight");
         self.ensure(now, self.watches.len() <= self.max_peers, "more peers than allowed");
-        let unchoked = self.watches.values().filter(|w| !w.choked).count();
         let most = if self.live.is_some() { self.max_peers } else { MAX_UNCHOKED };
-        self.ensure(now, unchoked <= most, "more peers unchoked than there are slots");
+        self.ensure(now, self.sums.unchoked <= most, "more peers unchoked than there are slots");
         if let Some(budget) = self.budget {
             let slack = 4 * u64::from(self.geometry.piece_length());
             self.ensure(now, disk.used() <= budget + slack, "more kept than the budget");
@@ -188,7 +204,7 @@ impl Checks {
     }
 
     fn on_send(&mut self, now: Instant, peer: PeerKey, message: &Message, written: &Held) {
-        let Some(watch) = self.watches.get(&peer) else {
+        let Some(watch) = self.watches.get(peer) else {
             return self.ensure(now, false, "spoke to a peer that is gone");
         };
         match message {
@@ -218,9 +234,24 @@ impl Checks {
             Message::Unchoke => self.ensure(now, watch.choked, "unchoked twice"),
             _ => {}
         }
-        if let Some(watch) = self.watches.get_mut(&peer) {
+        if let Some(watch) = self.watches.get_mut(peer) {
+            self.sums.take(watch);
             watch.says(message);
+            self.sums.add(watch);
         }
+    }
+}
+
+impl Sums {
+    fn add(&mut self, watch: &Watch) {
+        self.asked += watch.asked.len();
+        self.unchoked += usize::from(!watch.choked);
+    }
+
+    /// Takes out what a watch has in it, which is about to change or to go.
+    fn take(&mut self, watch: &Watch) {
+        self.asked -= watch.asked.len();
+        self.unchoked -= usize::from(!watch.choked);
     }
 }
 

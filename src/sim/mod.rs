@@ -26,6 +26,7 @@ pub mod live_scenario;
 mod live_scripted;
 pub mod live_source;
 pub mod live_viewer;
+mod peer_table;
 pub mod report;
 pub mod scenario;
 pub mod scripted;
