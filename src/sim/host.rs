@@ -3,7 +3,7 @@
 //! The simulator's counterpart of the tokio task in `net`, with the same contract: one input, then all outputs
 //! until the engine waits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::Geometry;
@@ -19,6 +19,7 @@ use super::disk::{Disk, DiskPlan, Matter};
 use super::held::Held;
 use super::live_source::LiveSource;
 use super::live_viewer::{LivePlan, LiveViewer};
+use super::peer_table::PeerTable;
 use super::viewer::{Viewer, ViewerPlan};
 use super::world::End;
 
@@ -69,12 +70,15 @@ pub struct EngineHost {
     watchers: Vec<LiveViewer>,
     source: Option<LiveSource>,
     checks: Checks,
-    ends: BTreeMap<PeerKey, End>,
-    peers: BTreeMap<End, PeerKey>,
+    ends: PeerTable<End>,
     events: Vec<(Instant, Event)>,
     arrivals: Arrivals,
     calls: Calls,
     completed: bool,
+    /// Until when the engine waits, as it said last.
+    waits: Instant,
+    /// What a step still has to hand in; empty between steps.
+    inputs: VecDeque<Input>,
 }
 
 impl EngineHost {
@@ -104,16 +108,17 @@ impl EngineHost {
             torrent: Torrent::new(plan.config, geometry, have, Instant::ZERO, engine_seed),
             disk: Disk::new(geometry, plan.disk, written, matter),
             geometry,
-            ends: BTreeMap::new(),
-            peers: BTreeMap::new(),
+            ends: PeerTable::default(),
             events: Vec::new(),
             arrivals: Arrivals::default(),
             calls: Calls::default(),
             completed: plan.complete,
+            waits: Instant::ZERO,
+            inputs: VecDeque::new(),
         }
     }
 
-    /// A peer has shaken hands; `honest`: what it says can be told from what it means. `false`: it is not wanted.
+    /// A peer has shaken hands; `honest`: what it says can be told from what it means. `None`: it is not wanted.
     pub fn connect(
         &mut self,
         now: Instant,
@@ -121,68 +126,55 @@ impl EngineHost {
         addr: std::net::SocketAddr,
         direction: Direction,
         (hello, honest): (Hello, bool),
-    ) -> bool {
+    ) -> Option<PeerKey> {
         if direction == Direction::Outgoing {
             self.checks.on_dialled();
         }
-        let Ok(peer) = self.torrent.connect(now, addr, direction, hello) else { return false };
+        let peer = self.torrent.connect(now, addr, direction, hello).ok()?;
         self.checks.on_connected(peer, hello.fast, honest);
         self.ends.insert(peer, end);
-        self.peers.insert(end, peer);
-        true
+        Some(peer)
     }
 
     /// A dial came to nothing.
-    pub fn dial_failed(&mut self, now: Instant, addr: std::net::SocketAddr) -> Vec<Deed> {
+    pub fn dial_failed(&mut self, now: Instant, addr: std::net::SocketAddr, deeds: &mut Vec<Deed>) {
         self.checks.on_dialled();
-        self.step(now, Input::DialFailed { addr })
+        self.step(now, Input::DialFailed { addr }, deeds);
     }
 
-    /// Something happened: hands it in and gives what has to be done. Call with [`Input::Timeout`] after
+    /// Something happened: hands it in and adds what has to be done to `deeds`. Call with [`Input::Timeout`] after
     /// [`EngineHost::connect`] and at the latest at [`EngineHost::wake`].
-    pub fn step(&mut self, now: Instant, input: Input) -> Vec<Deed> {
-        let (mut deeds, mut inputs) = (Vec::new(), VecDeque::from([input]));
-        inputs.extend(self.capture(now));
+    pub fn step(&mut self, now: Instant, input: Input, deeds: &mut Vec<Deed>) {
+        self.inputs.push_back(input);
+        self.capture(now);
         for _ in 0..MAX_ROUNDS {
-            while let Some(input) = inputs.pop_front() {
+            while let Some(input) = self.inputs.pop_front() {
                 self.handle(now, input);
-                self.drain(now, &mut deeds);
+                self.drain(now, deeds);
             }
-            inputs.extend(self.viewers_act(now));
-            if inputs.is_empty() {
-                self.checks.on_step(now, deeds.len(), &self.disk);
-                return deeds;
+            self.viewers_act(now);
+            if self.inputs.is_empty() {
+                self.checks.ensure(now, self.waits > now, "waits for the past");
+                return self.checks.on_step(now, deeds.len(), &self.disk);
             }
         }
         self.checks.ensure(now, false, "viewer and engine never come to rest");
-        deeds
     }
 
-    /// When it wants to be stepped again.
-    pub fn wake(&mut self, now: Instant) -> Instant {
-        let engine = match self.torrent.poll(now) {
-            Output::Wait(at) => at,
-            other => unreachable!("steps drain everything, and here is {other:?}"),
-        };
-        self.checks.ensure(now, engine > now, "waits for the past");
+    /// When it wants to be stepped again, as it was after the last step.
+    pub fn wake(&self) -> Instant {
         let viewers = self.viewers.iter().map(Viewer::wake).chain(self.watchers.iter().map(LiveViewer::wake));
-        viewers.chain(self.source.iter().map(LiveSource::wake)).fold(engine, Instant::min)
+        viewers.chain(self.source.iter().map(LiveSource::wake)).fold(self.waits, Instant::min)
     }
 
     /// The connection of one of its peers.
     pub fn end(&self, peer: PeerKey) -> Option<End> {
-        self.ends.get(&peer).copied()
+        self.ends.get(peer).copied()
     }
 
-    /// The peer at the other side of a connection.
-    pub fn peer(&self, end: End) -> Option<PeerKey> {
-        self.peers.get(&end).copied()
-    }
-
-    /// Forgets a connection that is closed.
-    pub fn disconnected(&mut self, peer: PeerKey) {
-        let end = self.ends.remove(&peer);
-        end.into_iter().for_each(|end| _ = self.peers.remove(&end));
+    /// Forgets a connection that is closed, and gives it.
+    pub fn disconnected(&mut self, peer: PeerKey) -> Option<End> {
+        self.ends.remove(peer)
     }
 
     /// Whether it has everything that it wants and its viewers have seen all.
@@ -263,7 +255,10 @@ impl EngineHost {
             self.calls.outputs += 1;
             self.checks.on_output(now, &output, self.disk.written());
             match output {
-                Output::Wait(_) => return,
+                Output::Wait(at) => {
+                    self.waits = at;
+                    return;
+                }
                 Output::Start(job) => self.start(now, job, deeds),
                 Output::Event(event) => self.on_event(now, event),
                 Output::Close { .. } | Output::Send { .. } | Output::Dial { .. } | Output::WantPeers => {
@@ -296,11 +291,12 @@ impl EngineHost {
     }
 
     /// The source makes what is due.
-    fn capture(&mut self, now: Instant) -> Vec<Input> {
-        let Some(source) = &mut self.source else { return Vec::new() };
-        let made = source.act(now);
-        made.iter().for_each(|(piece, _)| self.disk.write(*piece));
-        made.into_iter().map(|(_, stamp)| Input::Captured { stamp: Box::new(stamp) }).collect()
+    fn capture(&mut self, now: Instant) {
+        let Some(source) = &mut self.source else { return };
+        for (piece, stamp) in source.act(now) {
+            self.disk.write(piece);
+            self.inputs.push_back(Input::Captured { stamp: Box::new(stamp) });
+        }
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
@@ -322,9 +318,8 @@ impl EngineHost {
         }
     }
 
-    fn viewers_act(&mut self, now: Instant) -> Vec<Input> {
+    fn viewers_act(&mut self, now: Instant) {
         let (have, geometry) = (self.torrent.have(), self.geometry);
-        let mut inputs = Vec::new();
         for viewer in &mut self.viewers {
             let reader = viewer.id();
             let there = |range: &std::ops::Range<u64>| {
@@ -334,14 +329,13 @@ impl EngineHost {
                 }
                 all
             };
-            inputs.extend(viewer.act(now, there).map(|input| Input::Reader { reader, input }));
+            self.inputs.extend(viewer.act(now, there).map(|input| Input::Reader { reader, input }));
         }
         for watcher in &mut self.watchers {
             let reader = watcher.id();
             let (said, wrong) = watcher.act(now, &self.disk);
             wrong.into_iter().for_each(|rule| self.checks.ensure(now, false, rule));
-            inputs.extend(said.map(|input| Input::Reader { reader, input }));
+            self.inputs.extend(said.map(|input| Input::Reader { reader, input }));
         }
-        inputs
     }
 }

@@ -17,7 +17,7 @@ use super::live_source::LiveSource;
 use super::live_viewer::LivePlan;
 use super::scenario::{config, plan};
 use super::scripted::Scripted;
-use super::world::{HostId, Mind, Tracker, World, hello};
+use super::world::{HostId, Mind, Tracker, Until, World, hello};
 
 /// Addresses that the tracker tells at once.
 const TOLD: (usize, usize) = (30, 50);
@@ -126,7 +126,7 @@ impl LiveScenario {
 
     /// Runs until the limit.
     pub fn run(mut self) -> LiveReport {
-        self.world.run(Instant::ZERO + self.limit, |_| false);
+        self.world.run(Instant::ZERO + self.limit, Until::End);
         LiveReport::new(self.seed, &self.broadcast, &self.world)
     }
 

@@ -16,7 +16,7 @@ use super::link::{Change, Link};
 use super::report::Report;
 use super::scripted::Scripted;
 use super::viewer::ViewerPlan;
-use super::world::{Host, HostId, Mind, Tracker, World, hello};
+use super::world::{HostId, Mind, Tracker, Until, World, hello};
 
 /// A run ends after this time, unless the scenario says otherwise.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -147,7 +147,7 @@ impl Scenario {
 
     /// Runs until everybody who wants something has it, or the limit is reached.
     pub fn run(mut self) -> Report {
-        self.world.run(Instant::ZERO + self.limit, |hosts| hosts.iter().all(is_done));
+        self.world.run(Instant::ZERO + self.limit, Until::AllDone);
         Report::new(self.seed, &self.world)
     }
 
@@ -166,12 +166,5 @@ pub fn plan(config: Config) -> HostPlan {
         viewers: Vec::new(),
         watchers: Vec::new(),
         source: None,
-    }
-}
-
-fn is_done(host: &Host) -> bool {
-    match &host.mind {
-        Mind::Engine(engine) => engine.is_done(),
-        Mind::Scripted(_) => true,
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::swarm::Input;
+use crate::swarm::{Input, PeerKey};
 use crate::time::Instant;
 use crate::wire::message::Message;
 
@@ -17,7 +17,11 @@ use super::world::{End, HostId, Mind, World};
 #[derive(Debug)]
 pub(super) struct Side {
     host: HostId,
+    /// What the engine there, if one is, calls the other side.
+    pub(super) peer: Option<PeerKey>,
     queue: VecDeque<Message>,
+    /// How often it stands in its host's turn.
+    turns: usize,
     /// When the last message from here arrives: those behind it cannot overtake.
     arrives: Instant,
 }
@@ -32,7 +36,7 @@ pub(super) struct Connection {
 impl Connection {
     /// A new connection between two hosts, the caller first.
     pub(super) fn new(hosts: [HostId; 2]) -> Self {
-        let side = |host| Side { host, queue: VecDeque::new(), arrives: Instant::ZERO };
+        let side = |host| Side { host, peer: None, queue: VecDeque::new(), turns: 0, arrives: Instant::ZERO };
         Self { sides: hosts.map(side), open: true }
     }
 
@@ -47,7 +51,7 @@ impl World {
         let id = self.host_of(from);
         self.hosts[id.0].sending = false;
         if !self.side(from).queue.is_empty() {
-            self.hosts[id.0].turn.push_back(from);
+            self.take_turn(id, from);
         }
         let payload = match &message {
             Message::Piece { data, .. } => data.len() as u64,
@@ -73,9 +77,10 @@ impl World {
 
     pub(super) fn tell_sent(&mut self, id: HostId, end: End, bytes: u64) {
         let now = self.now;
+        let peer = self.side(end).peer;
         match &mut self.hosts[id.0].mind {
-            Mind::Engine(host) => {
-                if let Some(peer) = host.peer(end) {
+            Mind::Engine(_) => {
+                if let Some(peer) = peer {
                     let input = Input::Sent { peer, bytes };
                     if let Some(Happening::Due { host, input }) =
                         self.held_up(Happening::Due { host: id, input })
@@ -114,9 +119,10 @@ impl World {
         if let Message::Piece { index, .. } = &message {
             self.note_way(to, *index);
         }
+        let peer = self.side(to).peer;
         match &mut self.hosts[id.0].mind {
-            Mind::Engine(host) => {
-                if let Some(peer) = host.peer(to) {
+            Mind::Engine(_) => {
+                if let Some(peer) = peer {
                     self.step(id, Input::Message { peer, message });
                 }
             }
@@ -141,9 +147,10 @@ impl World {
 
     pub(super) fn on_closed(&mut self, to: End) {
         let id = self.host_of(to);
+        let peer = self.side(to).peer.take();
         match &mut self.hosts[id.0].mind {
             Mind::Engine(host) => {
-                if let Some(peer) = host.peer(to) {
+                if let Some(peer) = peer {
                     host.disconnected(peer);
                     self.step(id, Input::Closed { peer, hostile: false });
                 }
@@ -153,10 +160,7 @@ impl World {
     }
 
     pub(super) fn leave(&mut self, id: HostId) {
-        let ends =
-            (0..self.connections.len()).flat_map(|connection| [0, 1].map(|side| End { connection, side }));
-        let theirs: Vec<_> =
-            ends.filter(|e| self.connections[e.connection].open && self.host_of(*e) == id).collect();
+        let theirs = std::mem::take(&mut self.hosts[id.0].ends);
         theirs.into_iter().for_each(|end| self.close(end));
     }
 
@@ -167,7 +171,7 @@ impl World {
         }
         let distance = self.link_of(end).distance(&self.link_of(end.other()));
         let at = (self.now + distance).max(self.side(end).arrives);
-        self.connections[end.connection].sides.iter_mut().for_each(|s| s.queue.clear());
+        self.connections[end.connection].sides.iter_mut().for_each(|s| s.queue = VecDeque::new());
         self.plan(at, Happening::Closed { to: end.other() });
     }
 
@@ -176,19 +180,24 @@ impl World {
         if !self.connections[end.connection].open {
             return;
         }
-        let (id, queue) = (self.host_of(end), &mut self.side(end).queue);
-        queue.push_back(message);
-        let first = queue.len() == 1;
-        if first && !self.hosts[id.0].turn.contains(&end) {
-            self.hosts[id.0].turn.push_back(end);
+        let (id, side) = (self.host_of(end), self.side(end));
+        side.queue.push_back(message);
+        if side.queue.len() == 1 && side.turns == 0 {
+            self.take_turn(id, end);
         }
         self.transmit(id);
+    }
+
+    fn take_turn(&mut self, id: HostId, end: End) {
+        self.side(end).turns += 1;
+        self.hosts[id.0].turn.push_back(end);
     }
 
     /// The link takes the next message, if it is free.
     pub(super) fn transmit(&mut self, id: HostId) {
         while !self.hosts[id.0].sending {
             let Some(end) = self.hosts[id.0].turn.pop_front() else { return };
+            self.side(end).turns -= 1;
             let Some(message) = self.side(end).queue.pop_front() else { continue };
             let host = &mut self.hosts[id.0];
             host.sending = true;

@@ -22,8 +22,9 @@ use super::link::{Change, Link};
 use super::scripted::Scripted;
 use super::traffic::Connection;
 
-/// Most events of one run; more is a loop.
-const MAX_EVENTS: u64 = 200_000_000;
+/// Most events of one run for each host; more is a loop. (A viewer of a film of a quarter of an hour is good for
+/// a hundred thousand.)
+const MAX_EVENTS: u64 = 20_000_000;
 /// Round trips from dialling to a finished handshake: TCP's and ours.
 const HANDSHAKE_TRIPS: u32 = 2;
 /// A tracker answers after this time.
@@ -59,6 +60,16 @@ pub enum Mind {
     Scripted(Box<Scripted>),
 }
 
+impl Mind {
+    /// Whether it has all that it wants. Once it has, it always will.
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Engine(engine) => engine.is_done(),
+            Self::Scripted(_) => true,
+        }
+    }
+}
+
 /// One host.
 pub struct Host {
     /// What it is called in reports.
@@ -68,12 +79,16 @@ pub struct Host {
     addr: SocketAddr,
     pub(super) link: Link,
     present: bool,
+    /// It has all that it wants, and its viewers have seen all.
+    done: bool,
     /// Whether others can call it.
     reachable: bool,
     /// Whom it hears of when it joins; `None`: the tracker tells.
     knows: Option<Vec<HostId>>,
     /// Set while it is frozen: what happens to it meanwhile.
     frozen: Option<Vec<Happening>>,
+    /// Its connections, the closed ones too, in the order in which they were made.
+    pub(super) ends: Vec<End>,
     /// Connections with something to send, in turn.
     pub(super) turn: VecDeque<End>,
     pub(super) sending: bool,
@@ -95,6 +110,19 @@ pub struct World {
     pub(super) connections: Vec<Connection>,
     addresses: BTreeMap<SocketAddr, HostId>,
     tracker: Tracker,
+    /// Hosts that are not done.
+    undone: usize,
+    /// What a step left to do; empty between steps.
+    deeds: Vec<Deed>,
+}
+
+/// When a run is over, besides at its end.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Everybody has what they want.
+    AllDone,
+    /// Never.
+    End,
 }
 
 /// How many addresses the tracker tells.
@@ -130,6 +158,8 @@ impl World {
             connections: Vec::new(),
             addresses: BTreeMap::new(),
             tracker: Tracker::Everybody,
+            undone: 0,
+            deeds: Vec::new(),
         }
     }
 
@@ -158,15 +188,19 @@ impl World {
     pub fn add(&mut self, name: String, mind: Mind, link: Link, joins: Duration) -> HostId {
         let id = HostId(self.hosts.len());
         self.addresses.insert(address(id), id);
+        let done = mind.is_done();
+        self.undone += usize::from(!done);
         self.hosts.push(Host {
             name,
             mind,
             addr: address(id),
             link,
             present: false,
+            done,
             reachable: true,
             knows: None,
             frozen: None,
+            ends: Vec::new(),
             turn: VecDeque::new(),
             sending: false,
             receiving_until: Instant::ZERO,
@@ -197,8 +231,8 @@ impl World {
         self.handled
     }
 
-    /// Runs until nothing happens any more, until `end`, or until `done` (looked at after each event).
-    pub fn run(&mut self, end: Instant, done: impl Fn(&[Host]) -> bool) {
+    /// Runs until nothing happens any more, until `end`, or until all are done, if that is what is waited for.
+    pub fn run(&mut self, end: Instant, until: Until) {
         while let Some((at, what)) = self.agenda.next() {
             if at > end {
                 self.now = end;
@@ -206,9 +240,10 @@ impl World {
             }
             self.now = at;
             self.handled += 1;
-            assert!(self.handled < MAX_EVENTS, "the world does not come to an end at {:?}", self.now);
+            let most = MAX_EVENTS * self.hosts.len() as u64;
+            assert!(self.handled < most, "the world does not come to an end at {:?}", self.now);
             self.happen(what);
-            if done(&self.hosts) {
+            if until == Until::AllDone && self.undone == 0 {
                 return;
             }
         }
@@ -299,6 +334,8 @@ impl World {
         };
         let end = End { connection: self.connections.len(), side: 0 };
         self.connections.push(Connection::new([from, to]));
+        self.hosts[from.0].ends.push(end);
+        self.hosts[to.0].ends.push(end.other());
         if !self.connect(end.other(), Direction::Incoming, from) {
             self.connections[end.connection].fail();
             return self.dial_failed(from, addr);
@@ -317,7 +354,11 @@ impl World {
         };
         let (now, id, addr) = (self.now, self.host_of(end), self.hosts[other.0].addr);
         match &mut self.hosts[id.0].mind {
-            Mind::Engine(host) => host.connect(now, end, addr, direction, (hello(other, fast), honest)),
+            Mind::Engine(host) => {
+                let peer = host.connect(now, end, addr, direction, (hello(other, fast), honest));
+                self.side(end).peer = peer;
+                peer.is_some()
+            }
             Mind::Scripted(scripted) => {
                 let said = scripted.connected(end);
                 said.into_iter().for_each(|(end, message)| self.send(end, message));
@@ -329,7 +370,8 @@ impl World {
     fn dial_failed(&mut self, from: HostId, addr: SocketAddr) {
         let now = self.now;
         if let Mind::Engine(host) = &mut self.hosts[from.0].mind {
-            let deeds = host.dial_failed(now, addr);
+            let mut deeds = std::mem::take(&mut self.deeds);
+            host.dial_failed(now, addr, &mut deeds);
             self.act(from, deeds);
         }
     }
@@ -359,7 +401,8 @@ impl World {
         }
         match &mut self.hosts[id.0].mind {
             Mind::Engine(host) => {
-                let deeds = host.step(now, input);
+                let mut deeds = std::mem::take(&mut self.deeds);
+                host.step(now, input, &mut deeds);
                 self.act(id, deeds);
             }
             Mind::Scripted(scripted) => {
@@ -374,13 +417,19 @@ impl World {
         self.plan_wake(id);
     }
 
-    fn act(&mut self, id: HostId, deeds: Vec<Deed>) {
-        for deed in deeds {
+    fn act(&mut self, id: HostId, mut deeds: Vec<Deed>) {
+        let host = &mut self.hosts[id.0];
+        if !host.done && host.mind.is_done() {
+            host.done = true;
+            self.undone -= 1;
+        }
+        for deed in deeds.drain(..) {
             match deed {
                 Deed::Due(at, input) => self.plan(at, Happening::Due { host: id, input }),
                 Deed::Output(output) => self.carry_out(id, output),
             }
         }
+        self.deeds = deeds;
         self.plan_wake(id);
     }
 
@@ -393,9 +442,9 @@ impl World {
             }
             Output::Close { peer } => {
                 let Some(host) = self.engine(id) else { return };
-                let end = host.end(peer);
-                host.disconnected(peer);
-                end.into_iter().for_each(|end| self.close(end));
+                let Some(end) = host.disconnected(peer) else { return };
+                self.side(end).peer = None;
+                self.close(end);
             }
             Output::Dial { addr } => {
                 let other = self.addresses.get(&addr).map_or_else(Link::unlimited, |h| self.hosts[h.0].link);
@@ -416,12 +465,11 @@ impl World {
     }
 
     fn plan_wake(&mut self, id: HostId) {
-        let now = self.now;
-        let wake = match &mut self.hosts[id.0].mind {
-            Mind::Engine(host) => host.wake(now),
+        let wake = match &self.hosts[id.0].mind {
+            Mind::Engine(host) => host.wake(),
             Mind::Scripted(scripted) => scripted.wake(),
         };
-        let wake = wake.max(now);
+        let wake = wake.max(self.now);
         if wake < self.hosts[id.0].wake {
             self.hosts[id.0].wake = wake;
             self.plan(wake, Happening::Wake(id));
