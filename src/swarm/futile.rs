@@ -6,6 +6,7 @@
 
 use super::ask::Hungry;
 use super::peer::Peer;
+use super::pieces::Pieces;
 use super::torrent::Torrent;
 use crate::time::Instant;
 
@@ -21,14 +22,21 @@ impl Torrent {
             return;
         }
         let ready = |p: &Peer| p.interesting && p.serves_anything() && p.pipeline.room(now) > 0;
-        let mut first = true;
-        let mut gives =
-            |p: &Peer| ready(p) && (self.pieces.has_unasked_of(&p.has) || std::mem::take(&mut first));
+        let (pieces, peers, mut first) = (&self.pieces, &mut self.peers, true);
+        let mut gives = |p: &mut Peer| ready(p) && (!is_futile(pieces, p) || std::mem::take(&mut first));
         self.hungry = Hungry::Some(match hungry {
-            Hungry::All => self.peers.iter().filter(|(_, p)| gives(p)).map(|(key, _)| key).collect(),
+            Hungry::All => peers.iter_mut().filter_map(|(key, p)| gives(p).then_some(key)).collect(),
             Hungry::Some(keys) => {
-                keys.into_iter().filter(|key| self.peers.get(*key).is_some_and(&mut gives)).collect()
+                keys.into_iter().filter(|key| peers.get_mut(*key).is_some_and(&mut gives)).collect()
             }
         });
     }
+}
+
+/// Whether a peer has nothing to be asked for. It has not before it, or we, have more pieces to ask for.
+fn is_futile(pieces: &Pieces, peer: &mut Peer) -> bool {
+    let now = Some((pieces.opened(), peer.has.count()));
+    let futile = peer.futile == now || !pieces.has_unasked_of(&peer.has);
+    peer.futile = now.filter(|_| futile);
+    futile
 }

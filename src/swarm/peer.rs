@@ -113,6 +113,8 @@ pub struct Peer {
     refused: SmallVec<[(PieceIndex, Instant); 4]>,
     /// Pieces of a broadcast to which it invited us, and until when.
     invited: SmallVec<[(PieceIndex, Instant); 4]>,
+    /// It had nothing to be asked for when so many pieces had been opened (`Pieces::opened`) and it had so many.
+    pub futile: Option<(u64, u32)>,
     /// It has too much to send; until then it is asked for nothing that others have.
     busy: Option<Instant>,
     /// Our requests.
@@ -156,6 +158,7 @@ impl Peer {
             live: PeerLive::default(),
             allowed_fast: SmallVec::new(),
             refused: SmallVec::new(),
+            futile: None,
             busy: None,
             invited: SmallVec::new(),
             pipeline: Pipeline::default(),

@@ -40,6 +40,8 @@ pub struct Pieces {
     status: Vec<Status>,
     /// Those that have blocks which are neither here nor asked for.
     open: Bitfield,
+    /// How often one has become so.
+    opened: u64,
     /// What somebody wants: a reader's file, or everything.
     wanted: Bitfield,
     partials: BTreeMap<PieceIndex, Partial>,
@@ -76,6 +78,7 @@ impl Pieces {
             have,
             status,
             open,
+            opened: 0,
             wanted,
             partials: BTreeMap::new(),
             availability,
@@ -224,6 +227,11 @@ impl Pieces {
     /// Whether the piece has blocks that are neither here nor asked for.
     pub fn has_unasked(&self, piece: PieceIndex) -> bool {
         self.open.has(piece)
+    }
+
+    /// Changes when there are more pieces than before of which a block is neither here nor asked for.
+    pub const fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// Whether a peer with these pieces has one of which a block is neither here nor asked for, wanted or not.
@@ -430,7 +438,7 @@ impl Pieces {
             Status::Verifying | Status::Have => false,
         };
         if open {
-            self.open.insert(piece);
+            self.opened += u64::from(self.open.insert(piece));
         } else {
             self.open.remove(piece);
         }
