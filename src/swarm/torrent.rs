@@ -293,14 +293,22 @@ impl Torrent {
         self.live.iter_mut().for_each(|live| live.invites.look = true);
         self.tick_readers(now);
         self.look_after_peers(now);
-        self.rate_peers(now);
-        self.hedge(now);
-        self.reuse_slots(now);
-        self.rescue(now);
-        self.drop_idle();
-        self.refill_all();
+        if !self.is_done() {
+            self.rate_peers(now);
+            self.hedge(now);
+            self.reuse_slots(now);
+            self.rescue(now);
+            self.drop_idle();
+            self.refill_all();
+        }
         self.look_for_the_source(now);
         self.dial_now = true;
+    }
+
+    /// Whether all of a film is here to stay: nothing will be asked for any more, and slots of a film stay as they are
+    /// between rounds.
+    fn is_done(&self) -> bool {
+        self.pieces.have().is_full() && self.config.budget.is_none() && self.live.is_none()
     }
 
     /// Slots are given anew, and places that nobody uses are freed.
