@@ -18,6 +18,7 @@ use gstswarm::sim::scenario::{Film, Scenario, config, plan};
 use gstswarm::sim::viewer::{Pace, ViewerPlan};
 use gstswarm::swarm::Config;
 use gstswarm::swarm::event::{Ban, State};
+use gstswarm::swarm::policy::Policy;
 use rand::RngExt as _;
 
 const KIB: u64 = 1024;
@@ -671,5 +672,28 @@ fn the_table_of_swarms_stays_as_it_is() {
     note("five leechers", &scenario.run());
     insta::with_settings!({ prepend_module_to_snapshot => false }, {
         insta::assert_snapshot!("swarms", table);
+    });
+}
+
+#[test]
+fn every_policy_brings_a_film_to_the_end() {
+    with_seeds(2, |seed| {
+        for policy in Policy::ALL {
+            let mut scenario = Scenario::new(seed, Film { seconds: 20, ..film(seed) });
+            scenario.seed(Link::up(4 * FILM.bitrate).latency(ms(20)));
+            for n in 0..6 {
+                let link = Link::up(2 * FILM.bitrate).latency(ms(5 * n + 1));
+                let config = Config { policy, ..config() };
+                scenario.engine(
+                    "viewer",
+                    link,
+                    s(n),
+                    HostPlan { viewers: vec![ViewerPlan::default()], ..plan(config) },
+                );
+            }
+            let report = scenario.run();
+            let ended = report.rows.iter().flat_map(|row| &row.viewers).filter(|notes| notes.ended.is_some());
+            assert_eq!(ended.count(), 6, "{policy}\n{report}");
+        }
     });
 }

@@ -32,6 +32,7 @@ use crate::store::disk::SAVE_EVERY;
 use crate::stream::window::Ring;
 use crate::swarm::event::{Event, ReaderId};
 use crate::swarm::live::LiveConfig;
+use crate::swarm::policy::Policy;
 use crate::swarm::torrent::Torrent;
 use crate::swarm::{Config, Direction, Input, Output, PeerKey, ReaderInput, Source};
 use crate::time::Instant;
@@ -237,6 +238,7 @@ impl Driver {
             upload_limit: ByteRate(options.max_upload_rate),
             download_limit: ByteRate(options.max_download_rate),
             serving: options.serving.clone(),
+            policy: Policy::GiveToGet,
             live: live_config(&metainfo, options.source),
         };
         let torrent =

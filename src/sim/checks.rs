@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::swarm::candidates::MAX_DIALLING;
+use crate::swarm::policy::Policy;
 use crate::swarm::{Config, Input, Job, Output, PeerKey};
 use crate::time::Instant;
 use crate::wire::extension::ExtensionHandshake;
@@ -60,6 +61,7 @@ pub struct Checks {
     geometry: Geometry,
     matter: Matter,
     max_peers: usize,
+    max_unchoked: usize,
     budget: Option<u64>,
     live: Option<LiveChecks>,
     watches: PeerTable<Box<Watch>>,
@@ -81,12 +83,14 @@ struct Sums {
 impl Checks {
     /// A watcher for an engine with these limits.
     pub fn new(seed: u64, host: String, geometry: Geometry, matter: Matter, config: &Config) -> Self {
+        let serves_all = config.live.is_some() || config.policy == Policy::SequentialToAll;
         Self {
             seed,
             host,
             geometry,
             matter,
             max_peers: config.max_peers,
+            max_unchoked: if serves_all { config.max_peers } else { MAX_UNCHOKED },
             budget: config.budget,
             live: config.live.as_ref().map(|live| LiveChecks::new(live.ring)),
             watches: PeerTable::default(),
@@ -179,8 +183,7 @@ impl Checks {
         let most = MAX_IN_FLIGHT.max(5 * u64::from(self.geometry.piece_length()));
         self.ensure(now, asked + self.verifying_bytes <= most, "too much in flight");
         self.ensure(now, self.watches.len() <= self.max_peers, "more peers than allowed");
-        let most = if self.live.is_some() { self.max_peers } else { MAX_UNCHOKED };
-        self.ensure(now, self.sums.unchoked <= most, "more peers unchoked than there are slots");
+        self.ensure(now, self.sums.unchoked <= self.max_unchoked, "more peers unchoked than there are slots");
         if let Some(budget) = self.budget {
             let slack = 4 * u64::from(self.geometry.piece_length());
             self.ensure(now, disk.used() <= budget + slack, "more kept than the budget");

@@ -6,6 +6,7 @@ use rand_pcg::Pcg64;
 use crate::metainfo::geometry::Geometry;
 use crate::rate::ByteRate;
 use crate::swarm::Config;
+use crate::swarm::policy::Policy;
 use crate::swarm::serving::Serving;
 use crate::time::{Duration, Instant};
 
@@ -63,6 +64,7 @@ pub fn config() -> Config {
         upload_limit: ByteRate(0),
         download_limit: ByteRate(0),
         serving: Serving::default(),
+        policy: Policy::default(),
         live: None,
     }
 }

@@ -102,6 +102,7 @@ mod tests {
             upload_limit: ByteRate(0),
             download_limit: ByteRate(0),
             serving: Serving::default(),
+            policy: super::super::policy::Policy::default(),
             live: None,
         };
         let geometry = Geometry::new(1 << 14, 1 << 20).unwrap();

@@ -57,6 +57,9 @@ impl Torrent {
     /// Blocks asked from one peer that will not come in time.
     fn late_blocks(&self, now: Instant) -> Vec<Late> {
         let ending = self.is_ending();
+        if self.config.policy.is_stock() && !ending {
+            return Vec::new();
+        }
         let mut late = Vec::new();
         for (asked, peer) in &self.peers {
             for (block, expected) in peer.pipeline.expectations(now) {

@@ -51,6 +51,7 @@ pub mod peer;
 mod picker;
 mod pieces;
 mod pipeline;
+pub mod policy;
 mod readers;
 mod rescue;
 mod serve;
@@ -65,6 +66,7 @@ mod verdict;
 
 use event::{Event, ReaderId};
 use live::LiveConfig;
+use policy::Policy;
 use serving::Serving;
 
 slotmap::new_key_type! {
@@ -342,6 +344,8 @@ pub struct Config {
     pub download_limit: ByteRate,
     /// Whom we serve.
     pub serving: Serving,
+    /// How pieces of a film are chosen, and who is served.
+    pub policy: Policy,
     /// Set for a live broadcast (whose geometry goes round, see [`Geometry::live`]).
     ///
     /// [`Geometry::live`]: crate::metainfo::geometry::Geometry::live

@@ -17,6 +17,7 @@ use rand_pcg::Pcg64;
 use super::PeerKey;
 use super::peer::Peer;
 use super::pieces::{Pieces, Status};
+use super::policy::Policy;
 use crate::metainfo::geometry::{Block, Geometry, PieceIndex};
 use crate::stream::playback::Sets;
 use crate::time::{Duration, Instant};
@@ -54,6 +55,7 @@ pub enum Reach {
 /// The picker's memory.
 #[derive(Debug, Default)]
 pub struct Picker {
+    policy: Policy,
     readers: Vec<Wanted>,
     /// Which reader is served first next time.
     turn: usize,
@@ -105,6 +107,11 @@ impl Wanted {
 }
 
 impl Picker {
+    /// A picker that follows this policy (as far as a film is concerned).
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
     /// What the readers want has changed.
     pub fn set_wanted<'a>(&mut self, geometry: &Geometry, sets: impl Iterator<Item = &'a Sets>) {
         let old = std::mem::take(&mut self.readers);
@@ -153,6 +160,23 @@ impl Picker {
         if pieces.geometry().is_live() {
             return self.pick_live(pieces, (key, peer), reach, rng);
         }
+        match self.policy {
+            Policy::GiveToGet => self.pick_of_film(now, pieces, (key, peer), reach, rng),
+            Policy::RarestFirst => {
+                self.begun(pieces, key, peer).or_else(|| self.rarest(now, pieces, key, peer, rng))
+            }
+            Policy::Sequential | Policy::SequentialToAll => lowest(pieces, key, peer),
+        }
+    }
+
+    fn pick_of_film(
+        &mut self,
+        now: Instant,
+        pieces: &mut Pieces,
+        (key, peer): (PeerKey, &Peer),
+        reach: Reach,
+        rng: &mut Pcg64,
+    ) -> Option<Block> {
         let skip = match reach {
             Reach::All => Some(0),
             Reach::Behind(bytes) => Some(bytes / u64::from(pieces.geometry().piece_length())),
@@ -296,6 +320,13 @@ impl Picker {
     pub fn invalidate(&mut self) {
         self.ordered = None;
     }
+}
+
+/// Whatever comes first in the film.
+fn lowest(pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+    let fits = |p: &PieceIndex| peer.serves(*p) && pieces.is_needed(*p) && pieces.is_open_to(*p, key);
+    let found = pieces.all().find(fits);
+    pieces.take(found?, key)
 }
 
 fn rarest_of(

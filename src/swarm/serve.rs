@@ -7,6 +7,7 @@ use super::ask::raw;
 use super::choker::{Applicant, Choker};
 use super::event::Ban;
 use super::peer::Peer;
+use super::policy::Policy;
 use super::serving::Serving;
 use super::torrent::{REQQ, Torrent};
 use super::{Job, Output, PeerKey};
@@ -66,7 +67,9 @@ impl Torrent {
     fn slots(&self) -> usize {
         match self.config.serving.most {
             Some(most) => most.saturating_sub(1),
-            None if self.live.is_some() => self.config.max_peers,
+            None if self.live.is_some() || self.config.policy == Policy::SequentialToAll => {
+                self.config.max_peers
+            }
             None => Choker::slots(self.config.upload_limit),
         }
     }

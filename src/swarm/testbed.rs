@@ -56,6 +56,7 @@ pub(super) fn config() -> Config {
         upload_limit: ByteRate(0),
         download_limit: ByteRate(0),
         serving: super::serving::Serving::default(),
+        policy: super::policy::Policy::default(),
         live: None,
     }
 }
