@@ -11,7 +11,6 @@ use super::event::{LiveStats, ReaderId};
 use super::invite::Invites;
 use super::standstill::Standstill;
 use super::torrent::Torrent;
-use super::uplink::Uplink;
 use super::{Job, Output, PeerKey};
 use crate::metainfo::geometry::{Geometry, PieceIndex};
 use crate::rate::ByteRate;
@@ -66,7 +65,6 @@ pub(super) struct Live {
     /// Viewers that wait, and since when nothing could be given to them.
     pub(super) stuck: BTreeMap<ReaderId, (u64, Instant)>,
     pub(super) standstill: Standstill,
-    pub(super) uplink: Uplink,
     pub(super) invites: Invites,
 }
 
@@ -87,7 +85,6 @@ impl Live {
             told: 0,
             stuck: BTreeMap::new(),
             standstill: Standstill::new(now),
-            uplink: Uplink::default(),
             invites: Invites::default(),
         }
     }

@@ -61,6 +61,7 @@ mod supply;
 #[cfg(test)]
 mod testbed;
 pub mod torrent;
+mod turns;
 mod uplink;
 mod verdict;
 

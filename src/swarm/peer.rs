@@ -31,6 +31,8 @@ const BUSY: Duration = Duration::from_millis(300);
 const WITHHOLDING: Duration = Duration::from_secs(30);
 /// Most refusals remembered of a peer.
 const MAX_REFUSED: usize = 64;
+/// A peer that has taken nothing of what waits in its connection for so long does not read.
+const STUCK: Duration = Duration::from_secs(1);
 /// Rates for ranking look back so far.
 const RANK_WINDOW: Duration = Duration::from_secs(20);
 
@@ -56,12 +58,16 @@ pub struct Uploads {
     pub rests: Option<Instant>,
     /// How often it comes.
     pub comes: Part,
+    /// It waits for its turn.
+    pub in_line: bool,
     /// Blocks that workers read for it.
     pub reading: SmallVec<[Block; 8]>,
     /// Requests turned down since a block last went out.
     pub turned_down: u32,
     /// Payload bytes handed to its connection and not yet taken by the network.
     pub unsent: u64,
+    /// When some of that was taken, or began to wait.
+    pub moved: Instant,
     /// Payload sent.
     pub rate: RateMeter,
     /// Since when it may ask and has not.
@@ -74,6 +80,23 @@ impl Uploads {
     /// Payload that it asked for and that has not left.
     pub fn asked(&self) -> u64 {
         self.waiting() + self.queue.iter().map(|b| u64::from(b.length)).sum::<u64>()
+    }
+
+    /// Takes out the next block of this piece, or if there is none and `any` will do, the first of another one. Gives it
+    /// with the piece to go on with.
+    pub fn next_of(&mut self, piece: PieceIndex, any: bool) -> Option<(Block, Option<PieceIndex>)> {
+        let of = |queue: &VecDeque<Block>, piece| queue.iter().position(|block| block.piece == piece);
+        let at = of(&self.queue, piece).or_else(|| (any && !self.queue.is_empty()).then_some(0));
+        let block = at.and_then(|at| self.queue.remove(at));
+        let same = block.filter(|block| of(&self.queue, block.piece).is_some());
+        let more = same.or_else(|| self.queue.front().copied().filter(|_| any)).map(|block| block.piece);
+        self.in_line = any && more.is_some();
+        block.map(|block| (block, more))
+    }
+
+    /// Whether nothing of what waits in the connection has been taken for long: the peer does not read.
+    pub fn is_stuck(&self, now: Instant) -> bool {
+        self.waiting() > 0 && now - self.moved > STUCK
     }
 
     /// Payload that is being read or waits in the connection.
@@ -170,9 +193,11 @@ impl Peer {
                 declined: None,
                 rests: None,
                 comes: Part::default(),
+                in_line: false,
                 reading: SmallVec::new(),
                 turned_down: 0,
                 unsent: 0,
+                moved: now,
                 rate: RateMeter::new(RANK_WINDOW),
                 unused_since: None,
                 wasted_slots: 0,

@@ -1,7 +1,6 @@
 //! What peers ask us for: choking, their requests, and blocks on their way out.
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::ask::raw;
 use super::choker::{Applicant, Choker};
@@ -10,20 +9,11 @@ use super::peer::Peer;
 use super::policy::Policy;
 use super::serving::Serving;
 use super::torrent::{REQQ, Torrent};
-use super::{Job, Output, PeerKey};
+use super::{Output, PeerKey};
 use crate::metainfo::geometry::{Block, PieceIndex};
 use crate::time::{Duration, Instant};
 use crate::wire::message::{Message, RawBlock};
 
-/// Payload that may be read or wait in the connections of all peers: what they ask for and then cancel cannot be
-/// called back from there, and on a slow uplink it delays everything behind it.
-const MAX_UNSENT: u64 = 512 * 1024;
-/// ... or what leaves in this time, if that is more.
-const UNSENT_TIME: Duration = Duration::from_millis(250);
-/// ... and for each peer at least, and at most.
-const UNSENT_EACH: (u64, u64) = (32 * 1024, 1024 * 1024);
-/// Reads under way for one peer.
-const MAX_READING: usize = 16;
 /// Requests that are turned down one after another until their peer is banned: each is answered (BEP 6), and a
 /// peer that does not read leaves the answers with us. More than any client has under way when it is choked.
 const MAX_TURNED_DOWN: u32 = 4 * REQQ;
@@ -165,6 +155,8 @@ impl Torrent {
         self.queue_live(now, peer, block.piece);
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.uploads.queue.push_back(block);
+        self.queue_turn(peer, block.piece);
+        let Some(p) = self.peers.get_mut(peer) else { return };
         p.uploads.unused_since = None;
         self.serve_now = true;
     }
@@ -173,7 +165,7 @@ impl Torrent {
         let Some(p) = self.peers.get_mut(peer) else { return };
         let Some(at) = p.uploads.queue.iter().position(|b| raw(*b) == request) else { return };
         if let Some(block) = p.uploads.queue.remove(at) {
-            self.unqueue_live(peer, block.piece);
+            self.unqueue(peer, block.piece);
             self.refuse(now, peer, block);
         }
     }
@@ -196,48 +188,9 @@ impl Torrent {
         p.uploads.rate.add(now, bytes);
         p.last_sent = now;
         p.of_use = true;
-        self.serve_now = true;
-        self.on_sent_live(now, bytes);
+        p.uploads.moved = now;
+        self.on_sent_payload(now, bytes);
         self.count_sent(now, bytes);
-    }
-
-    /// Starts reading blocks for peers, one each in turn, as far as limits allow.
-    pub(super) fn serve_all(&mut self, now: Instant) {
-        if self.live.is_some() {
-            return self.serve_live(now);
-        }
-        let asking = self.peers.iter().filter(|(_, p)| !p.uploads.queue.is_empty());
-        let mut keys: SmallVec<[PeerKey; 8]> = asking.map(|(k, _)| k).collect();
-        keys.sort_by_key(|key| !self.is_favoured(*key));
-        let most = MAX_UNSENT.max(self.upload_rate(now).bytes_in(UNSENT_TIME));
-        let mut unsent: u64 = self.peers.values().map(|p| p.uploads.waiting()).sum();
-        while !keys.is_empty() && self.upload_limit.is_open(now) {
-            keys.retain(|key| {
-                let started = self.serve_one(now, *key, unsent >= most);
-                unsent += started.unwrap_or_default();
-                started.is_some()
-            });
-        }
-        // Only the limit opens by itself; everything else comes in from outside.
-        let limited = !self.upload_limit.is_open(now);
-        self.serve_now = limited && self.peers.values().any(|p| !p.uploads.queue.is_empty());
-    }
-
-    /// Starts one read for a peer; gives its bytes, or none when it is not its turn any more.
-    fn serve_one(&mut self, now: Instant, peer: PeerKey, crowded: bool) -> Option<u64> {
-        if !self.upload_limit.is_open(now) {
-            return None;
-        }
-        let p = self.peers.get_mut(peer)?;
-        let most = if crowded { UNSENT_EACH.0 } else { UNSENT_EACH.1 };
-        if p.uploads.reading.len() >= MAX_READING || p.uploads.waiting() >= most {
-            return None;
-        }
-        let block = p.uploads.queue.pop_front()?;
-        p.uploads.reading.push(block);
-        self.upload_limit.spend(u64::from(block.length));
-        self.out.push_back(Output::Start(Job::Read { peer, block }));
-        Some(u64::from(block.length))
     }
 
     pub(super) fn serve_opens_at(&mut self, now: Instant) -> Option<Instant> {
@@ -247,7 +200,7 @@ impl Torrent {
     fn refuse_queue(&mut self, now: Instant, peer: PeerKey) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         let refused: Vec<_> = p.uploads.queue.drain(..).collect();
-        refused.iter().for_each(|block| self.unqueue_live(peer, block.piece));
+        refused.iter().for_each(|block| self.unqueue(peer, block.piece));
         refused.into_iter().for_each(|block| self.refuse(now, peer, block));
     }
 
@@ -264,7 +217,7 @@ impl Torrent {
             });
         }
         for (peer, block) in refused {
-            self.unqueue_live(peer, block.piece);
+            self.unqueue(peer, block.piece);
             self.refuse(now, peer, block);
         }
     }

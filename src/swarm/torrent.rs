@@ -21,6 +21,7 @@ use super::peer::Peer;
 use super::picker::Picker;
 use super::pieces::Pieces;
 use super::supply::SupplyMeter;
+use super::uplink::Uplink;
 use super::{Config, Input, Output, PeerKey};
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::Geometry;
@@ -70,6 +71,7 @@ pub struct Torrent {
     pub(super) down: RateMeter,
     pub(super) up: RateMeter,
     pub(super) supply: SupplyMeter,
+    pub(super) uplink: Uplink,
     pub(super) windows: Windows,
     pub(super) next_tick: Instant,
     pub(super) next_round: Instant,
@@ -120,6 +122,7 @@ impl Torrent {
             down: RateMeter::new(RATE_WINDOW),
             up: RateMeter::new(RATE_WINDOW),
             supply: SupplyMeter::default(),
+            uplink: Uplink::default(),
             windows: Windows::default(),
             next_tick: now,
             next_round: now + choker::ROUND,
@@ -291,6 +294,8 @@ impl Torrent {
             now + if self.peers.is_empty() && self.readers.is_empty() { IDLE_TICK } else { TICK };
         self.hook_in_all(now);
         self.live.iter_mut().for_each(|live| live.invites.look = true);
+        // Somebody may have stopped to read.
+        self.serve_now |= !self.uplink.is_idle();
         self.tick_readers(now);
         self.look_after_peers(now);
         if !self.is_done() {

@@ -1,4 +1,4 @@
-//! The way out of a peer of a broadcast: how fast it is, and who waits for it.
+//! The way out: how fast it is, and who waits for it.
 //!
 //! Two lanes lead to it. In one are those who were [invited](super::invite) to what has just been made, in the other
 //! those who came on their own, for what has been there for a while: they have just joined, or have missed it. They
@@ -52,6 +52,8 @@ pub(super) struct Uplink {
     others: VecDeque<Waiting>,
     /// Guests that went since one of the others did.
     in_a_row: usize,
+    /// Bytes given in the turn that goes on.
+    turn: u64,
 }
 
 impl Default for Uplink {
@@ -64,6 +66,7 @@ impl Default for Uplink {
             guests: VecDeque::new(),
             others: VecDeque::new(),
             in_a_row: 0,
+            turn: 0,
         }
     }
 }
@@ -111,6 +114,22 @@ impl Uplink {
         if urgent { lane.push_front(waiting) } else { lane.push_back(waiting) }
     }
 
+    /// Somebody's turn is over, and it has not got everything.
+    pub(super) fn come_again(&mut self, waiting: Waiting) {
+        self.add(waiting, false);
+    }
+
+    /// Bytes are given to whose turn it is. Gives the bytes of its turn.
+    pub(super) const fn spend(&mut self, bytes: u64) -> u64 {
+        self.turn += bytes;
+        self.turn
+    }
+
+    /// Those who wait.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.current.is_some()) + self.guests.len() + self.others.len()
+    }
+
     /// Somebody waits for the rest of its piece.
     pub(super) fn go_on(&mut self, waiting: Waiting) {
         match self.current {
@@ -130,6 +149,7 @@ impl Uplink {
         if let Some(current) = self.current.take() {
             return Some(current);
         }
+        self.turn = 0;
         let patient = self.in_a_row < GUESTS_IN_A_ROW || self.others.is_empty();
         let guest = if patient { self.guests.pop_front() } else { None };
         self.in_a_row = if guest.is_some() { self.in_a_row + 1 } else { 0 };
