@@ -19,6 +19,7 @@ use gstswarm::sim::viewer::{Pace, ViewerPlan};
 use gstswarm::swarm::Config;
 use gstswarm::swarm::event::{Ban, State};
 use gstswarm::swarm::policy::Policy;
+use gstswarm::swarm::serving::Serving;
 use rand::RngExt as _;
 
 const KIB: u64 = 1024;
@@ -695,5 +696,66 @@ fn every_policy_brings_a_film_to_the_end() {
             let ended = report.rows.iter().flat_map(|row| &row.viewers).filter(|notes| notes.ended.is_some());
             assert_eq!(ended.count(), 6, "{policy}\n{report}");
         }
+    });
+}
+
+/// A minute of 5 Mbit/s, which many begin to watch at once: a seed sends twice the bitrate and each viewer once. What
+/// they read is what a player with an endless buffer would; gives the start-up that each of them would have needed.
+fn flash_crowd(seed: u64, viewers: u64, stock_seed: bool, limited: bool) -> (Vec<Duration>, Report) {
+    let film = Film { seconds: 60, bitrate: 625_000, piece_length: 256 * 1024 };
+    let mut scenario = Scenario::new(seed, film);
+    let link = |rate: u64| if limited { Link::unlimited() } else { Link::up(rate) };
+    let link = |rate: u64| link(rate).down(10 * film.bitrate).latency(ms(15));
+    let limit = |rate: u64| ByteRate(if limited { rate } else { 0 });
+    let rate = 2 * film.bitrate;
+    let stock = Config {
+        policy: Policy::RarestFirst,
+        serving: Serving { most: Some(8), ..Serving::default() },
+        ..config()
+    };
+    let config_of_seed = Config { upload_limit: limit(rate), ..if stock_seed { stock } else { config() } };
+    scenario.engine("seed", link(rate), s(0), HostPlan { complete: true, ..plan(config_of_seed) });
+    for n in 0..viewers {
+        let viewer =
+            ViewerPlan { opens: ms(20 * n), told: false, pace: Pace::Greedy, ..ViewerPlan::default() };
+        let config = Config { upload_limit: limit(film.bitrate), ..config() };
+        let plan = HostPlan { viewers: vec![viewer], ..plan(config) };
+        scenario.engine("viewer", link(film.bitrate), ms(20 * n), plan);
+    }
+    let report = scenario.run();
+    let notes = report.rows.iter().flat_map(|row| &row.viewers);
+    let mut needed: Vec<_> = notes.map(|n| n.ended.map_or(Duration::MAX, |_| n.needed)).collect();
+    needed.sort_unstable();
+    (needed, report)
+}
+
+/// What no client could do that was measured: they ask the seed for the same next piece, and have nothing for each other.
+#[test]
+fn a_flash_crowd_plays_through_from_a_start_up_of_ten_seconds() {
+    for (viewers, stock_seed, limited) in
+        [(10, true, true), (10, false, false), (20, true, true), (20, false, false)]
+    {
+        with_seeds(3, |seed| {
+            let (needed, report) = flash_crowd(seed, viewers, stock_seed, limited);
+            let in_time = needed.iter().filter(|start_up| **start_up <= s(10)).count();
+            assert!(
+                in_time * 100 >= 95 * needed.len(),
+                "{viewers} {stock_seed} {limited}: {needed:?}\n{report}"
+            );
+        });
+    }
+}
+
+/// With a seed alone there is nobody to trade with, and nothing to wait for.
+#[test]
+fn an_invited_viewer_is_served_as_fast_as_the_link_allows() {
+    with_seeds(5, |seed| {
+        let mut scenario = Scenario::new(seed, film(seed));
+        scenario.engine_seed(Link::up(8 * MIB).latency(ms(40)));
+        let greedy = ViewerPlan { pace: Pace::Greedy, ..ViewerPlan::default() };
+        let viewer = scenario.viewer(Link::up(MIB).latency(ms(10)), greedy);
+        let report = scenario.run();
+        let rate = report.row(viewer).mean_rate(s(0));
+        assert!(rate.get() > payload(8 * MIB) * 85 / 100, "{rate}\n{report}");
     });
 }

@@ -15,6 +15,7 @@ use crate::swarm::policy::Policy;
 use crate::swarm::{Config, Input, Job, Output, PeerKey};
 use crate::time::Instant;
 use crate::wire::extension::ExtensionHandshake;
+use crate::wire::g2g;
 use crate::wire::message::{Message, RawBlock};
 
 use super::broadcast::same;
@@ -50,6 +51,8 @@ struct Watch {
     asked: BTreeSet<RawBlock>,
     reqq: usize,
     theirs: BTreeMap<RawBlock, u32>,
+    /// It is invited instead of waiting for a slot.
+    trades: bool,
 }
 
 /// The watcher of one engine.
@@ -117,6 +120,7 @@ impl Checks {
                 asked: BTreeSet::new(),
                 reqq: DEFAULT_REQQ,
                 theirs: BTreeMap::new(),
+                trades: false,
             }),
         );
     }
@@ -248,17 +252,21 @@ impl Checks {
 impl Sums {
     fn add(&mut self, watch: &Watch) {
         self.asked += watch.asked.len();
-        self.unchoked += usize::from(!watch.choked);
+        self.unchoked += usize::from(watch.takes_a_slot());
     }
 
     /// Takes out what a watch has in it, which is about to change or to go.
     fn take(&mut self, watch: &Watch) {
         self.asked -= watch.asked.len();
-        self.unchoked -= usize::from(!watch.choked);
+        self.unchoked -= usize::from(watch.takes_a_slot());
     }
 }
 
 impl Watch {
+    const fn takes_a_slot(&self) -> bool {
+        !self.choked && !self.trades
+    }
+
     fn wrong_request(
         &self,
         geometry: &Geometry,
@@ -311,8 +319,9 @@ impl Watch {
             }
             Message::Request(block) => *self.theirs.entry(*block).or_default() += 1,
             Message::Extended { id: 0, payload } => {
-                let told = ExtensionHandshake::decode(payload).ok().and_then(|h| h.reqq);
-                self.reqq = told.map_or(self.reqq, |reqq| reqq as usize);
+                let Ok(told) = ExtensionHandshake::decode(payload) else { return };
+                self.reqq = told.reqq.map_or(self.reqq, |reqq| reqq as usize);
+                self.trades = told.id_of(g2g::NAME).is_some();
             }
             _ => {}
         }

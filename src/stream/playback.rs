@@ -345,7 +345,10 @@ impl Playback {
         let demand = self.bitrate.demand(now);
         let high = demand.map_or(UNKNOWN_HIGH, |d| d.saturating_mul(HIGH.as_secs()).max(MIN_HIGH));
         let end = |bytes: u64| self.playhead.saturating_add(bytes).min(self.file.end).min(reach);
-        let (high, mid) = (end(high), end(high.saturating_mul(MID_FACTOR)));
+        // Who has much in front of its playhead goes on in order, until it is safe.
+        let there = self.contiguous - self.playhead;
+        let mid = end(there.saturating_add(high.saturating_mul(MID_FACTOR)));
+        let high = end(there.saturating_add(high).min(high.saturating_mul(MID_FACTOR)));
         let soon = self.expected.iter().filter(|place| place.end <= reach).cloned().collect();
         Sets { urgent: self.waits_for(), soon, high: self.playhead..high, mid: high..mid }
     }

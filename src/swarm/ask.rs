@@ -63,7 +63,7 @@ impl Torrent {
         if self.pieces.left() == 0 || self.is_stopped() {
             return;
         }
-        let ready = |p: &Peer| p.interesting && p.serves_anything() && p.pipeline.room(now) > 0;
+        let ready = |p: &Peer| p.interesting && p.serves_anything() && p.room(now) > 0;
         for key in keys {
             if self.peers.get(key).is_some_and(ready) {
                 self.refill_one(now, key);
@@ -87,11 +87,14 @@ impl Torrent {
             let in_flight = self.pieces.busy() as u64 * u64::from(BLOCK_LENGTH);
             let Some(peer) = self.peers.get(key) else { return };
             self.crowded |= in_flight >= most;
-            if peer.pipeline.room(now) == 0 || in_flight >= most || !self.download_limit.is_open(now) {
+            if peer.room(now) == 0 || in_flight >= most || !self.download_limit.is_open(now) {
                 return;
             }
             let picked = self.picker.pick(now, &mut self.pieces, (key, peer), reach, &mut self.rng);
             let Some(block) = picked else { return };
+            if let Some(piece) = self.picker.take_begun_at_seed() {
+                self.tell_fetching(now, piece);
+            }
             self.request(now, key, block);
         }
     }
@@ -100,6 +103,7 @@ impl Torrent {
         self.download_limit.spend(u64::from(block.length));
         if let Some(p) = self.peers.get_mut(peer) {
             p.pipeline.sent(now, block);
+            p.g2g.asked(u64::from(block.length));
             if block.begin == 0 {
                 p.accepts(block.piece);
             }

@@ -1,9 +1,9 @@
-//! Who may request from us: the peers that give most, and one that is tried (BEP 3's choking, for now).
+//! Which other clients may request from us: those that give most, and one that is tried (BEP 3's choking). Those who
+//! trade with us need no slot: they are [invited](super::offer).
 //!
 //! Ranked by the rate from them while we fetch, by the rate to them once we have everything; then by the other
 //! rate; who does neither gets a slot by lot, for a round, so that nobody keeps one without using it. One more
 //! slot is given to a random other peer and moves on every 30 s, so that newcomers can show what they give.
-//! Give-to-Get replaces the ranking; nothing outside this file knows it.
 
 use std::cmp::Reverse;
 

@@ -12,8 +12,8 @@ use crate::metainfo::geometry::BLOCK_LENGTH;
 use crate::time::{Duration, Instant};
 use crate::wire::extension::ExtensionHandshake;
 use crate::wire::handshake::Hello;
-use crate::wire::live;
 use crate::wire::message::Message;
+use crate::wire::{g2g, live};
 
 /// Nothing sent for this time: a keep-alive (BEP 3: two minutes).
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
@@ -83,6 +83,7 @@ impl Torrent {
                 Some(state) => {
                     ExtensionHandshake { live: Some(state), ..ours.announcing(live::NAME, live::OUR_ID) }
                 }
+                None if self.trades() => ours.announcing(g2g::NAME, g2g::OUR_ID),
                 None => ours,
             };
             self.send(now, peer, Message::Extended { id: 0, payload: ours.encode() });
@@ -131,6 +132,7 @@ impl Torrent {
         let Some(mut peer) = self.peers.remove(key) else { return };
         self.pieces.count_peer(&peer.has, false);
         self.forget_live_peer(key);
+        self.picker.forget_claims(key);
         for block in peer.pipeline.cancel(now, |_| true) {
             self.give_up(key, block);
         }

@@ -11,8 +11,8 @@ use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::PieceIndex;
 use crate::time::Instant;
 use crate::wire::extension::ExtensionHandshake;
-use crate::wire::live;
 use crate::wire::message::{Message, RawBlock};
+use crate::wire::{g2g, live};
 
 /// A peer that refuses so many requests in a row without giving a block is of no use.
 const MAX_REJECTED: u32 = 256;
@@ -48,6 +48,7 @@ impl Torrent {
             Message::Cancel(block) => self.on_cancel(now, peer, block),
             Message::Extended { id: 0, payload } => self.on_extension_handshake(now, peer, &payload),
             Message::Extended { id: live::OUR_ID, payload } => self.on_live_message(now, peer, &payload),
+            Message::Extended { id: g2g::OUR_ID, payload } => self.on_g2g_message(now, peer, &payload),
             Message::Extended { .. } => {}
         }
     }
@@ -154,10 +155,11 @@ impl Torrent {
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
         if p.pipeline.dropped(now, block, p.choking_us) {
-            // Who takes part in a broadcast is busy often.
-            let hopeless = self.live.is_none() && p.pipeline.rejected() > MAX_REJECTED;
+            // Who takes part in a broadcast is busy often, and so is who invites others.
+            let often_busy = self.live.is_some() || p.g2g.speaks();
+            let hopeless = !often_busy && p.pipeline.rejected() > MAX_REJECTED;
             if !p.choking_us || p.allowed_fast.contains(&block.piece) {
-                if self.live.is_some() {
+                if often_busy {
                     p.is_swamped(now, block.piece);
                 } else {
                     p.refuses(now, block.piece);
@@ -178,11 +180,12 @@ impl Torrent {
         }
     }
 
-    /// Of a film, suggestions are of no use.
+    /// Of other clients, suggestions are of no use.
     fn on_suggest(&mut self, now: Instant, peer: PeerKey, index: u32) {
-        let Some(piece) = self.piece_of(index).filter(|_| self.live.is_some()) else { return };
-        if let Some(p) = self.peers.get_mut(peer) {
+        let (invited, piece) = (self.live.is_some() || self.trades_with(peer), self.piece_of(index));
+        if let (Some(p), Some(piece), true) = (self.peers.get_mut(peer), piece, invited) {
             p.invites(now, piece);
+            p.g2g.invites(now);
             self.hungry.add(peer);
         }
     }
@@ -191,12 +194,13 @@ impl Torrent {
         let Some(p) = self.peers.get_mut(peer) else { return };
         // A peer whose extension handshake cannot be read still speaks plain BitTorrent.
         let Ok(handshake) = ExtensionHandshake::decode(payload) else { return };
-        let id = handshake.id_of(live::NAME);
+        let (id, g2g) = (handshake.id_of(live::NAME), handshake.id_of(g2g::NAME));
         p.client = handshake.client;
         if let Some(reqq) = handshake.reqq {
             p.pipeline.set_reqq(reqq);
         }
         self.on_live_id(now, peer, id, handshake.live);
+        self.on_g2g_id(now, peer, g2g);
     }
 
     /// Tells peers whether they have something for us, after what we want has changed.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rand::RngExt as _;
 
 use super::PeerKey;
-use super::peer::Peer;
+use super::peer::{Peer, Uploads};
 use super::torrent::Torrent;
 use crate::metainfo::geometry::PieceIndex;
 use crate::time::{Duration, Instant};
@@ -129,13 +129,28 @@ impl Invites {
         failed
     }
 
+    /// Somebody is invited.
+    pub(super) fn invited(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex) {
+        self.guests.push_back(Guest { since: now, peer, piece, asked: false });
+    }
+
+    /// The pieces that guests are on their way to.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = PieceIndex> {
+        self.guests.iter().map(|guest| guest.piece)
+    }
+
     /// Guests on their way to a piece.
     fn invited_to(&self, piece: PieceIndex) -> usize {
         self.guests.iter().filter(|guest| guest.piece == piece).count()
     }
 
+    /// Invitations of a neighbour to which it is expected to come.
+    pub(super) fn guests_of(&self, peer: PeerKey) -> usize {
+        self.guests.iter().filter(|guest| guest.peer == peer).count()
+    }
+
     /// Invitations of a neighbour that it has not answered.
-    fn open(&self, peer: PeerKey) -> usize {
+    pub(super) fn open(&self, peer: PeerKey) -> usize {
         self.guests.iter().chain(&self.late).filter(|guest| guest.peer == peer && !guest.asked).count()
     }
 
@@ -156,42 +171,50 @@ fn take(guests: &mut VecDeque<Guest>, peer: PeerKey, piece: PieceIndex, any: boo
 impl Torrent {
     /// A piece is there to which neighbours can be invited.
     pub(super) fn announce_live(&mut self, now: Instant, piece: PieceIndex) {
-        let Some(live) = &mut self.live else { return };
-        live.invites.news.insert(piece, now);
-        live.invites.look = true;
-        let news = &live.invites.news;
+        self.invites.look = true;
+        if self.live.is_none() {
+            return;
+        }
+        self.invites.news.insert(piece, now);
+        let news = &self.invites.news;
         self.peers.values_mut().for_each(|p| p.uploads.promised.retain(|piece| news.contains_key(piece)));
     }
 
     /// A piece is not there any more.
     pub(super) fn forget_news(&mut self, piece: PieceIndex) {
-        self.live.iter_mut().for_each(|live| _ = live.invites.news.remove(&piece));
+        self.invites.news.remove(&piece);
     }
 
     /// Invites as many neighbours as can be served soon.
     pub(super) fn invite(&mut self, now: Instant) {
-        let Some(live) = &mut self.live else { return };
-        if !std::mem::take(&mut live.invites.look) {
+        if self.trades() {
+            return self.offer(now);
+        }
+        if self.live.is_none() || !std::mem::take(&mut self.invites.look) {
             return;
         }
-        for failed in live.invites.forget_old(now) {
-            if let Some(p) = self.peers.get_mut(failed) {
-                p.uploads.rests = Some(now + REST);
-                p.uploads.comes.learn(false);
-            }
-        }
+        self.let_guests_go(now, |_| {});
         while self.has_room_for_guests(now) {
             let Some((piece, peer)) = self.next_guest(now) else { return };
             self.send(now, peer, Message::Suggest(piece.slot()));
-            if let Some(live) = &mut self.live {
-                live.invites.guests.push_back(Guest { since: now, peer, piece, asked: false });
+            self.invites.invited(now, peer, piece);
+        }
+    }
+
+    /// Those who have not come when they were invited have to rest, and lose what they were promised.
+    pub(super) fn let_guests_go(&mut self, now: Instant, forget: impl Fn(&mut Uploads)) {
+        for failed in self.invites.forget_old(now) {
+            if let Some(p) = self.peers.get_mut(failed) {
+                p.uploads.rests = Some(now + REST);
+                p.uploads.comes.learn(false);
+                forget(&mut p.uploads);
             }
         }
     }
 
     /// Who is invited next, and to what.
     fn next_guest(&mut self, now: Instant) -> Option<(PieceIndex, PeerKey)> {
-        let invites = &self.live.as_ref()?.invites;
+        let invites = &self.invites;
         let able = self.peers.iter().filter(|(key, p)| {
             let rests = p.uploads.rests.is_some_and(|until| now < until);
             p.interested_in_us && !p.choked && !rests && invites.open(*key) < self.most_open(now, p)

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::{LiveStats, ReaderId};
-use super::invite::Invites;
 use super::standstill::Standstill;
 use super::torrent::Torrent;
 use super::{Job, Output, PeerKey};
@@ -65,7 +64,6 @@ pub(super) struct Live {
     /// Viewers that wait, and since when nothing could be given to them.
     pub(super) stuck: BTreeMap<ReaderId, (u64, Instant)>,
     pub(super) standstill: Standstill,
-    pub(super) invites: Invites,
 }
 
 impl Live {
@@ -85,7 +83,6 @@ impl Live {
             told: 0,
             stuck: BTreeMap::new(),
             standstill: Standstill::new(now),
-            invites: Invites::default(),
         }
     }
 

@@ -24,12 +24,12 @@ const LEAST_INVITED: u64 = 2;
 impl Torrent {
     /// Whether a block of a broadcast could not be sent soon.
     pub(super) fn is_busy(&self, now: Instant, peer: PeerKey, block: Block) -> bool {
-        let (Some(live), Some(p)) = (&self.live, self.peers.get(peer)) else { return false };
+        let (Some(_), Some(p)) = (&self.live, self.peers.get(peer)) else { return false };
         // Half a piece is of no use.
         if block.begin > 0 && p.uploads.declined == Some(block.piece) {
             return true;
         }
-        if p.uploads.piece == Some(block.piece) || live.invites.is_guest(peer) || self.is_favoured(peer) {
+        if p.uploads.piece == Some(block.piece) || self.invites.is_guest(peer) || self.is_favoured(peer) {
             return false;
         }
         self.has_no_room_for_others(now)
@@ -37,15 +37,19 @@ impl Torrent {
 
     /// Whether what somebody asks for on its own could not be sent soon.
     fn has_no_room_for_others(&self, now: Instant) -> bool {
-        let Some(live) = &self.live else { return true };
-        let before = self.handed_out(now) + self.whole(self.uplink.before_other(live.invites.expected()));
+        if self.live.is_none() {
+            return true;
+        }
+        let before = self.handed_out(now) + self.whole(self.uplink.before_other(self.invites.expected()));
         before > 0 && before + self.whole(1) > self.sent_within(now, QUEUE)
     }
 
     /// Whether one more neighbour could be served soon.
     pub(super) fn has_room_for_guests(&self, now: Instant) -> bool {
-        let Some(live) = &self.live else { return false };
-        let before = self.handed_out(now) + self.whole(self.uplink.before_guest(live.invites.expected()));
+        if self.live.is_none() {
+            return false;
+        }
+        let before = self.handed_out(now) + self.whole(self.uplink.before_guest(self.invites.expected()));
         before + self.whole(1) <= self.sent_within(now, INVITED).max(self.whole(LEAST_INVITED))
     }
 
@@ -57,12 +61,12 @@ impl Torrent {
         }
         let (first, full) = (self.is_first_copy(piece), self.has_no_room_for_others(now));
         let favoured = self.is_favoured(peer);
-        let (Some(live), Some(p)) = (&mut self.live, self.peers.get_mut(peer)) else { return };
+        let (Some(_), Some(p)) = (&self.live, self.peers.get_mut(peer)) else { return };
         p.uploads.piece = Some(piece);
-        if live.invites.is_new(piece) {
+        if self.invites.is_new(piece) {
             p.uploads.promised.insert(piece);
         }
-        let guest = live.invites.came(peer, piece, full) || favoured;
+        let guest = self.invites.came(peer, piece, full) || favoured;
         p.uploads.lane = if guest { Lane::Guests } else { Lane::Others };
         // Who comes on its own is in need, too.
         p.uploads.comes.learn(true);

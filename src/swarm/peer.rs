@@ -7,12 +7,13 @@ use smallvec::SmallVec;
 
 use super::Direction;
 use super::event::PeerStats;
+use super::g2g::PeerG2g;
 use super::invite::Part;
 use super::live_peers::PeerLive;
 use super::pipeline::Pipeline;
 use super::uplink::Lane;
 use crate::metainfo::bitfield::Bitfield;
-use crate::metainfo::geometry::{Block, Geometry, PieceIndex};
+use crate::metainfo::geometry::{BLOCK_LENGTH, Block, Geometry, PieceIndex};
 use crate::rate::RateMeter;
 use crate::time::{Duration, Instant};
 use crate::wire::handshake::Hello;
@@ -41,6 +42,30 @@ pub const fn soonest(live: bool) -> Duration {
     if live { BUSY } else { REFUSAL }
 }
 
+/// Bytes that a peer may ask for, and until when.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Credit {
+    bytes: u64,
+    until: Instant,
+}
+
+impl Credit {
+    /// What is left of it.
+    pub fn left(self, now: Instant) -> u64 {
+        if now < self.until { self.bytes } else { 0 }
+    }
+
+    /// So many bytes more, and all of them until then.
+    pub fn add(&mut self, now: Instant, bytes: u64, until: Instant) {
+        *self = Self { bytes: self.left(now).saturating_add(bytes), until };
+    }
+
+    /// So many bytes less.
+    pub const fn spend(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// What goes out to a peer.
 #[derive(Debug)]
 pub struct Uploads {
@@ -58,6 +83,8 @@ pub struct Uploads {
     pub rests: Option<Instant>,
     /// How often it comes.
     pub comes: Part,
+    /// Bytes of a film that it may ask for as it was invited.
+    pub credit: Credit,
     /// It waits for its turn.
     pub in_line: bool,
     /// Blocks that workers read for it.
@@ -128,6 +155,8 @@ pub struct Peer {
     pub choked: bool,
     /// What it says of a live broadcast.
     pub live: PeerLive,
+    /// What it says of a film.
+    pub g2g: PeerG2g,
     /// It knows that we want something.
     pub interesting: bool,
     /// Pieces that it gives even while choking.
@@ -179,6 +208,7 @@ impl Peer {
             choked: true,
             interesting: false,
             live: PeerLive::default(),
+            g2g: PeerG2g::default(),
             allowed_fast: SmallVec::new(),
             refused: SmallVec::new(),
             futile: None,
@@ -193,6 +223,7 @@ impl Peer {
                 declined: None,
                 rests: None,
                 comes: Part::default(),
+                credit: Credit::default(),
                 in_line: false,
                 reading: SmallVec::new(),
                 turned_down: 0,
@@ -289,6 +320,17 @@ impl Peer {
     pub fn forgives_at(&self) -> Instant {
         let until = self.refused.iter().chain(&self.invited).map(|(_, until)| *until).chain(self.busy);
         until.min().unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    /// How many blocks more may be asked from it now.
+    pub fn room(&self, now: Instant) -> u32 {
+        let (turn, most) = (self.g2g.turn(now), self.pipeline.most());
+        match () {
+            () if !self.g2g.speaks() => self.pipeline.room(now),
+            () if turn > 0 => u32::try_from(turn.div_ceil(u64::from(BLOCK_LENGTH))).unwrap_or(most).min(most),
+            () if self.is_busy() => 0,
+            () => self.pipeline.room(now),
+        }
     }
 
     /// Whether anything may be asked from it now.

@@ -6,8 +6,10 @@
 //! 3. *mid*: rarest first; 4. *low*: rarest first over whatever else is wanted.
 //!
 //! Several readers: what one waits for goes before what others want next, and these take turns. Within mid and
-//! low, pieces that were begun are finished first. Ties go to the seeded RNG.
+//! low, pieces that were begun are finished first. Ties go to the seeded RNG. What is asked from whom where viewers
+//! [trade](super::trade) with each other comes before all of that.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rand::RngExt as _;
@@ -63,6 +65,12 @@ pub struct Picker {
     order: Vec<PieceIndex>,
     taken: usize,
     ordered: Option<Instant>,
+    /// So many neighbours trade with us.
+    pub(super) company: usize,
+    /// What each of them fetches from a seed, and until when it is expected to have it.
+    pub(super) claims: BTreeMap<PeerKey, (PieceIndex, Instant)>,
+    /// What we began to fetch there, until it is told.
+    pub(super) begun_at_seed: Option<PieceIndex>,
 }
 
 impl InOrder {
@@ -177,6 +185,19 @@ impl Picker {
         reach: Reach,
         rng: &mut Pcg64,
     ) -> Option<Block> {
+        if peer.g2g.speaks() && peer.g2g.turn(now) == 0 {
+            return if self.company == 0 { self.awaited(pieces, key, peer) } else { None };
+        }
+        if self.company > 0 && peer.has.is_full() {
+            // What a seed gives to those whom it chokes (BEP 6) it takes from those who could pass it on.
+            if peer.choking_us {
+                return None;
+            }
+            if let Some(block) = self.scarce(now, pieces, (key, peer), rng) {
+                return Some(block);
+            }
+        }
+        let reach = if peer.g2g.speaks() { Reach::All } else { reach };
         let skip = match reach {
             Reach::All => Some(0),
             Reach::Behind(bytes) => Some(bytes / u64::from(pieces.geometry().piece_length())),
@@ -230,15 +251,10 @@ impl Picker {
 
     /// `skip`: pieces behind the playhead that are left to others.
     fn in_order(&mut self, pieces: &mut Pieces, key: PeerKey, peer: &Peer, skip: u32) -> Option<Block> {
-        if skip == 0 {
-            let mut urgent = self.readers.iter_mut().map(|w| &mut w.urgent);
-            if let Some(block) = urgent.find_map(|run| run.pick(pieces, 0, key, peer)) {
-                return Some(block);
-            }
-            let mut soon = self.readers.iter_mut().flat_map(|w| &mut w.soon);
-            if let Some(block) = soon.find_map(|run| run.pick(pieces, 0, key, peer)) {
-                return Some(block);
-            }
+        if skip == 0
+            && let Some(block) = self.awaited(pieces, key, peer)
+        {
+            return Some(block);
         }
         let readers = self.readers.len();
         for n in (0..readers).map(|n| (self.turn + n) % readers) {
@@ -250,6 +266,26 @@ impl Picker {
             }
         }
         None
+    }
+
+    /// What a reader waits for, or will jump to.
+    fn awaited(&mut self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+        let mut urgent = self.readers.iter_mut().map(|w| &mut w.urgent);
+        let block = urgent.find_map(|run| run.pick(pieces, 0, key, peer));
+        block.or_else(|| {
+            let mut soon = self.readers.iter_mut().flat_map(|w| &mut w.soon);
+            soon.find_map(|run| run.pick(pieces, 0, key, peer))
+        })
+    }
+
+    /// The pieces that the first reader needs next; none where nobody reads.
+    pub fn needed_next(&self) -> Range<u32> {
+        self.readers.first().map(|wanted| wanted.high.pieces.clone()).unwrap_or_default()
+    }
+
+    /// The pieces that readers play soon, reader by reader.
+    pub(super) fn played_soon(&self) -> impl Iterator<Item = Range<u32>> {
+        self.readers.iter().map(|wanted| wanted.high.pieces.clone())
     }
 
     fn mid(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer, rng: &mut Pcg64) -> Option<Block> {

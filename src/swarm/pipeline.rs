@@ -181,6 +181,11 @@ impl Pipeline {
         target.saturating_sub(self.under_way())
     }
 
+    /// How many more requests the peer takes.
+    pub fn most(&self) -> u32 {
+        self.reqq.saturating_sub(self.under_way())
+    }
+
     /// A request goes out.
     pub fn sent(&mut self, now: Instant, block: Block) {
         let behind = self.under_way();

@@ -27,7 +27,7 @@ impl Torrent {
         let applicants: Vec<_> = self
             .peers
             .iter()
-            .filter(|(_, p)| !self.config.serving.favours(p.addr.ip()))
+            .filter(|(key, p)| !self.config.serving.favours(p.addr.ip()) && !self.needs_no_slot(*key))
             .map(|(peer, p)| Applicant {
                 peer,
                 interested: p.interested_in_us,
@@ -38,7 +38,7 @@ impl Torrent {
         let slots = self.slots();
         let complete = self.pieces.left() == 0;
         let chosen = self.choker.choose(now, &applicants, slots, complete, &mut self.rng);
-        if self.live.is_some() {
+        if self.live.is_some() || self.trades() {
             // Who is turned down because we are busy has done nothing wrong.
             self.peers.values_mut().for_each(|p| p.uploads.turned_down = 0);
         }
@@ -64,16 +64,28 @@ impl Torrent {
         }
     }
 
+    /// Whether a neighbour is invited instead, unless the owner wants few to be served.
+    fn needs_no_slot(&self, peer: PeerKey) -> bool {
+        self.config.serving.most.is_none() && self.trades_with(peer)
+    }
+
     /// Slots in use, the optimistic one included.
     fn free_slot(&self) -> bool {
-        let in_a_slot = |p: &&Peer| !p.choked && !self.config.serving.favours(p.addr.ip());
-        let used = self.peers.values().filter(in_a_slot).filter(|p| p.interested_in_us).count();
+        let in_a_slot = |(key, p): &(PeerKey, &Peer)| {
+            !p.choked && !self.config.serving.favours(p.addr.ip()) && !self.needs_no_slot(*key)
+        };
+        let used = self.peers.iter().filter(in_a_slot).filter(|(_, p)| p.interested_in_us).count();
         used <= self.slots()
     }
 
     pub(super) fn on_interested(&mut self, now: Instant, peer: PeerKey, interested: bool) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.interested_in_us = interested;
+        self.invites.look |= self.trades();
+        if self.needs_no_slot(peer) {
+            return self.set_choked(now, peer, false);
+        }
+        let Some(p) = self.peers.get(peer) else { return };
         // A newcomer does not wait for the next round when there is room, unless others wait already: who comes
         // again and again would always be first.
         if interested && p.choked && self.free_slot() && !self.is_awaited(peer) {
@@ -146,6 +158,9 @@ impl Torrent {
             if p.uploads.turned_down > MAX_TURNED_DOWN {
                 return self.expel(now, peer, Ban::Protocol);
             }
+            return self.refuse(now, peer, block);
+        }
+        if self.trades_with(peer) && self.turns_down(now, peer, block) {
             return self.refuse(now, peer, block);
         }
         if self.is_busy(now, peer, block) {

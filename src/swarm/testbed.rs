@@ -20,6 +20,8 @@ use crate::stream::live_piece::{CaptureTime, Draft, Flags, VerifiedStamp, seal};
 use crate::stream::playback::Viewing;
 use crate::stream::window::Ring;
 use crate::time::{Duration, Instant};
+use crate::wire::extension::ExtensionHandshake;
+use crate::wire::g2g::{self, Told};
 use crate::wire::handshake::Hello;
 use crate::wire::ids::{InfoHash, PeerId};
 use crate::wire::live::{self, LiveState};
@@ -152,6 +154,34 @@ impl Testbed {
         let peer = self.torrent.connect(self.now, at, Direction::Outgoing, hello).unwrap();
         self.drain();
         peer
+    }
+
+    /// A neighbour that invites and is invited, and has these pieces of a film.
+    pub(super) fn trader(&mut self, has: &[u32]) -> PeerKey {
+        let peer = self.connect(true);
+        self.hear(peer, Message::HaveNone);
+        let hands = ExtensionHandshake::default().announcing(g2g::NAME, 7).encode();
+        self.hear(peer, Message::Extended { id: 0, payload: hands });
+        self.hear(peer, Message::Unchoke);
+        has.iter().for_each(|index| self.hear(peer, Message::Have(*index)));
+        peer
+    }
+
+    /// A neighbour tells what it needs next, or fetches from a seed.
+    pub(super) fn tells(
+        &mut self,
+        peer: PeerKey,
+        wants: Option<std::ops::Range<u32>>,
+        fetching: Option<u32>,
+    ) {
+        let payload = Told { wants, fetching }.encode();
+        self.hear(peer, Message::Extended { id: g2g::OUR_ID, payload });
+    }
+
+    /// The pieces to which a peer was invited so far.
+    pub(super) fn invited(&self, peer: PeerKey) -> Vec<u32> {
+        let to = self.said.iter().filter(|(to, _)| *to == peer);
+        to.filter_map(|(_, m)| if let Message::Suggest(index) = m { Some(*index) } else { None }).collect()
     }
 
     /// A peer that has everything and lets us ask.

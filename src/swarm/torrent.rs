@@ -1,10 +1,12 @@
 //! The engine of one torrent: takes what happened, says what to do (see [the contract](super)).
 //!
 //! This file owns the state and the order of things; the reactions live beside it: peers that come and go in
-//! `company` (let in by `admission`), what they say in `fetch`, our requests in `ask` and `hedge`, uploads in `serve`, verified pieces in
+//! `company` (let in by `admission`), what they say in `fetch`, our requests in `ask` and `hedge`, uploads in `serve` and `turns`, neighbours that trade in
+//! `g2g`, `offer` and `trade`, verified pieces in
 //! `verdict`, readers in `readers`, what is wanted and kept in `budget`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use rand::SeedableRng as _;
 use rand_pcg::Pcg64;
@@ -16,6 +18,7 @@ use super::budget::{self, Windows};
 use super::candidates::Candidates;
 use super::choker::{self, Choker};
 use super::event::{ReaderId, State, Stats};
+use super::invite::Invites;
 use super::live::Live;
 use super::peer::Peer;
 use super::picker::Picker;
@@ -72,6 +75,10 @@ pub struct Torrent {
     pub(super) up: RateMeter,
     pub(super) supply: SupplyMeter,
     pub(super) uplink: Uplink,
+    pub(super) invites: Invites,
+    /// The pieces that neighbours believe that we need next, and when they may hear of others.
+    pub(super) told_wants: Range<u32>,
+    pub(super) next_tell: Instant,
     pub(super) windows: Windows,
     pub(super) next_tick: Instant,
     pub(super) next_round: Instant,
@@ -123,6 +130,9 @@ impl Torrent {
             up: RateMeter::new(RATE_WINDOW),
             supply: SupplyMeter::default(),
             uplink: Uplink::default(),
+            invites: Invites::default(),
+            told_wants: 0..0,
+            next_tell: now,
             windows: Windows::default(),
             next_tick: now,
             next_round: now + choker::ROUND,
@@ -293,7 +303,9 @@ impl Torrent {
         self.next_tick =
             now + if self.peers.is_empty() && self.readers.is_empty() { IDLE_TICK } else { TICK };
         self.hook_in_all(now);
-        self.live.iter_mut().for_each(|live| live.invites.look = true);
+        self.invites.look = true;
+        self.count_company();
+        self.tell_wants(now);
         // Somebody may have stopped to read.
         self.serve_now |= !self.uplink.is_idle();
         self.tick_readers(now);

@@ -94,7 +94,7 @@ impl Torrent {
     pub(super) fn on_sent_payload(&mut self, now: Instant, bytes: u64) {
         let waits = self.peers.values().any(|p| p.uploads.asked() > 0);
         self.uplink.sent(now, bytes, waits);
-        self.live.iter_mut().for_each(|live| live.invites.look = true);
+        self.invites.look = true;
         self.serve_now = true;
     }
 

@@ -3,6 +3,7 @@
 pub mod announce;
 pub mod bencode;
 pub mod extension;
+pub mod g2g;
 pub mod handshake;
 pub mod http_query;
 pub mod http_tracker;

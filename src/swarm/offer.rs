@@ -1,0 +1,240 @@
+//! Whom we invite to what in a film's swarm: the choices of whoever has room on its way out.
+//!
+//! Who is about to stall goes first: what matters is how much a neighbour has in front of its playhead, and of those who
+//! have equally much who has got least so far. Each is invited to the piece that the fewest have, among those that it
+//! needs next: others give it what everybody has. A seed, which all would ask for the same, so gives each piece away
+//! once before it gives any twice, in the order in which they are needed.
+//!
+//! As much is promised as can be sent soon, no more: who waits in a long line cannot go elsewhere meanwhile, and passes
+//! on late what it gets late.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt as _;
+
+use super::PeerKey;
+use super::peer::Peer;
+use super::torrent::Torrent;
+use super::turns::TURN;
+use super::uplink::Lane;
+use crate::metainfo::geometry::{Block, PieceIndex};
+use crate::time::{Duration, Instant};
+use crate::wire::message::Message;
+
+/// What goes out is promised this much time ahead of a turn, ...
+const AHEAD: Duration = Duration::from_millis(300);
+/// ... or so many turns, if that is more.
+const LEAST_AHEAD: u64 = 3;
+/// ... and so many while it is not known how fast we can send.
+const UNKNOWN_AHEAD: u64 = 4;
+/// What was promised can be asked for within this time.
+const WELCOME: Duration = Duration::from_millis(1_500);
+/// A guest is expected to take what it took lately in this time.
+const LATELY: Duration = Duration::from_millis(500);
+/// Invitations of a neighbour at a time at least, and where there are hardly others.
+const OPEN: (usize, usize) = (1, 4);
+/// So few neighbours are hardly others.
+const FEW: usize = 2;
+/// Who does not tell what it needs next is looked at so many pieces behind the first that it lacks.
+const UNTOLD: u32 = 32;
+/// Neighbours are equally near to a stall, or have equally much, when it differs by less than this, in bytes.
+const ALIKE: u64 = 1 << 20;
+
+/// How much a neighbour needs to be invited; least is first.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Standing {
+    /// What it has in front of its playhead, in [`ALIKE`]; the most if it does not play.
+    ahead: u64,
+    /// What it has got, in the same.
+    has: u64,
+    /// How many have what it could be given, or will have it soon.
+    copies: u64,
+}
+
+impl Torrent {
+    /// Whether a request of a neighbour that trades with us is turned down: who was not invited is served only where
+    /// there is room for one more guest.
+    pub(super) fn turns_down(&mut self, now: Instant, peer: PeerKey, block: Block) -> bool {
+        let length = u64::from(block.length);
+        let credit = self.peers.get(peer).map_or(0, |p| p.uploads.credit.left(now));
+        if credit < length && !self.has_room_for_a_turn(now) && !self.is_favoured(peer) {
+            return true;
+        }
+        self.invites.came(peer, block.piece, true);
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.uploads.lane = if credit < length { Lane::Others } else { Lane::Guests };
+            if credit < length {
+                p.uploads.credit.add(now, TURN, now + WELCOME);
+            }
+            p.uploads.credit.spend(length);
+            p.uploads.comes.learn(true);
+            p.uploads.rests = None;
+        }
+        false
+    }
+
+    /// Invites as many neighbours as can be served soon.
+    pub(super) fn offer(&mut self, now: Instant) {
+        if self.pieces.have().is_empty() || !std::mem::take(&mut self.invites.look) {
+            return;
+        }
+        self.let_guests_go(now, |uploads| uploads.credit.spend(TURN));
+        while self.has_room_for_a_turn(now) {
+            let Some((piece, peer)) = self.next_offer(now) else { return };
+            self.send(now, peer, Message::Suggest(piece.slot()));
+            self.invites.invited(now, peer, piece);
+            if let Some(p) = self.peers.get_mut(peer) {
+                p.uploads.credit.add(now, TURN, now + WELCOME);
+            }
+        }
+    }
+
+    fn has_room_for_a_turn(&self, now: Instant) -> bool {
+        let takes = self.peers.iter().filter(|(_, p)| !p.uploads.is_stuck(now)).map(|(key, p)| {
+            // Guests who are not here yet are counted below.
+            let to_come = self.invites.guests_of(key) as u64 * TURN;
+            p.uploads.asked() + p.uploads.credit.left(now).saturating_sub(to_come)
+        });
+        let promised = takes.sum::<u64>() + self.invites.expected() * TURN;
+        let most = self.uplink_rate(now).map_or(UNKNOWN_AHEAD * TURN, |rate| TURN + rate.bytes_in(AHEAD));
+        promised + TURN <= most.max(LEAST_AHEAD * TURN)
+    }
+
+    /// Who is invited next, and to what.
+    fn next_offer(&mut self, now: Instant) -> Option<(PieceIndex, PeerKey)> {
+        let able = self.peers.iter().filter(|(_, p)| {
+            let rests = p.uploads.rests.is_some_and(|until| now < until);
+            p.g2g.speaks() && p.interested_in_us && !p.choked && !rests && !p.uploads.is_stuck(now)
+        });
+        let able: Vec<_> = able.collect();
+        let least = if able.len() > FEW { OPEN.0 } else { OPEN.1 };
+        let promised = self.promised();
+        let mut best: Option<(Standing, u32, PieceIndex, PeerKey)> = None;
+        for (key, p) in able {
+            let turns = p.uploads.asked().div_ceil(TURN);
+            let open = self.invites.open(key) + usize::try_from(turns).unwrap_or(usize::MAX);
+            let lately = p.uploads.rate.rate(now).bytes_in(LATELY) / TURN;
+            if open >= least.saturating_add(usize::try_from(lately).unwrap_or(usize::MAX)) {
+                continue;
+            }
+            let Some((piece, standing)) = self.standing(p, &promised) else { continue };
+            let offer = (standing, self.rng.random(), piece, key);
+            best = Some(best.map_or(offer, |best| best.min(offer)));
+        }
+        best.map(|(_, _, piece, peer)| (piece, peer))
+    }
+
+    /// Pieces that neighbours will have soon, and how many of them will.
+    fn promised(&self) -> BTreeMap<PieceIndex, u64> {
+        let mut promised = BTreeMap::new();
+        let asked = self.peers.values().flat_map(|p| {
+            let uploads = &p.uploads;
+            uploads.queue.front().into_iter().chain(uploads.reading.first()).map(|block| block.piece)
+        });
+        asked.chain(self.invites.pieces()).for_each(|piece| *promised.entry(piece).or_default() += 1);
+        promised
+    }
+
+    /// How near a neighbour is to a stall, and the piece to invite it to: of those that we can give and that it needs
+    /// next, the first one that the fewest have.
+    fn standing(&self, peer: &Peer, promised: &BTreeMap<PieceIndex, u64>) -> Option<(PieceIndex, Standing)> {
+        let geometry = self.pieces.geometry();
+        let told = peer.g2g.wants();
+        let lacks = |piece: &PieceIndex| !peer.has.has(*piece);
+        let first = geometry.run(told.start..geometry.pieces()).find(lacks);
+        let first = first.map_or(told.start, PieceIndex::number);
+        let next = first..told.end.max(first.saturating_add(UNTOLD)).min(geometry.pieces());
+        let have = self.pieces.have();
+        let gives = |piece: &PieceIndex| lacks(piece) && have.has(*piece);
+        let copies = |piece: &PieceIndex| {
+            u64::from(self.pieces.rarity(*piece)) + promised.get(piece).copied().unwrap_or_default()
+        };
+        let rarest = geometry.run(next).filter(gives).min_by_key(|piece| (copies(piece), *piece));
+        // Where it can be given nothing of that, anything else is better than nothing.
+        let piece = rarest.or_else(|| geometry.all().find(gives))?;
+        let bytes = |pieces: u32| u64::from(pieces) * u64::from(geometry.piece_length()) / ALIKE;
+        let ahead = if told.is_empty() { u64::MAX } else { bytes(first - told.start) };
+        Some((piece, Standing { ahead, has: bytes(peer.has.count()), copies: copies(&piece) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testbed::{Testbed, config};
+    use super::super::{Config, Input, PeerKey};
+    use crate::metainfo::geometry::BLOCK_LENGTH;
+    use crate::rate::ByteRate;
+    use crate::time::Duration;
+    use crate::wire::message::{Message, RawBlock};
+
+    const PIECE: u64 = super::TURN;
+
+    /// A seed that sends one turn a second.
+    fn seed() -> Testbed {
+        let limited = Config { upload_limit: ByteRate(PIECE), ..config() };
+        Testbed::new(limited, PIECE, 100 * PIECE, true)
+    }
+
+    /// These become interested at the same moment; there is room for three turns.
+    fn all_want_something(bed: &mut Testbed, peers: &[PeerKey]) {
+        for peer in peers {
+            bed.tells(*peer, Some(0..40), None);
+        }
+        for peer in peers {
+            bed.torrent.handle(bed.now, Input::Message { peer: *peer, message: Message::Interested });
+        }
+        bed.input(Input::Timeout);
+    }
+
+    fn ask(bed: &mut Testbed, peer: PeerKey, index: u32, begin: u32) -> bool {
+        let block = RawBlock { index, begin, length: BLOCK_LENGTH };
+        let before = bed.said.len();
+        bed.hear(peer, Message::Request(block));
+        // With a limit that is used up, what is accepted waits.
+        !bed.said[before..].contains(&(peer, Message::Reject(block)))
+    }
+
+    #[test]
+    fn a_seed_gives_each_piece_away_once_before_it_gives_any_twice() {
+        let mut bed = seed();
+        let guests = [(); 5].map(|()| bed.trader(&[]));
+        all_want_something(&mut bed, &guests);
+        let mut pieces: Vec<_> = guests.iter().flat_map(|guest| bed.invited(*guest)).collect();
+        pieces.sort_unstable();
+        assert_eq!(pieces, [0, 1, 2]);
+    }
+
+    #[test]
+    fn who_is_about_to_stall_is_invited_first() {
+        let mut bed = seed();
+        let safe = [(); 3].map(|()| bed.trader(&[0, 1, 2, 3, 4, 5, 6, 7]));
+        let poor = [(); 3].map(|()| bed.trader(&[0, 9, 10, 11, 12, 13, 14, 15]));
+        all_want_something(&mut bed, &[safe, poor].concat());
+        assert!(poor.iter().all(|peer| bed.invited(*peer).len() == 1), "{:?}", bed.said);
+        assert!(safe.iter().all(|peer| bed.invited(*peer).is_empty()), "{:?}", bed.said);
+    }
+
+    #[test]
+    fn who_was_not_invited_is_turned_down_when_there_is_no_room() {
+        let mut bed = seed();
+        let guests = [(); 4].map(|()| bed.trader(&[]));
+        all_want_something(&mut bed, &guests);
+        let (late, invited): (Vec<_>, Vec<_>) =
+            guests.into_iter().partition(|guest| bed.invited(*guest).is_empty());
+        assert_eq!(late.len(), 1);
+        assert!(!ask(&mut bed, late[0], 5, 0));
+        // Who was invited may ask for whatever it needs most, and a turn is so long and no longer.
+        let blocks = (PIECE / u64::from(BLOCK_LENGTH)) as u32;
+        assert!((0..blocks).all(|n| ask(&mut bed, invited[0], 9, n * BLOCK_LENGTH)));
+        assert!(!ask(&mut bed, invited[0], 6, 0));
+    }
+
+    #[test]
+    fn who_does_not_come_is_not_waited_for() {
+        let mut bed = seed();
+        let guests = [(); 4].map(|()| bed.trader(&[]));
+        all_want_something(&mut bed, &guests);
+        bed.wait(Duration::from_millis(600));
+        assert!(guests.iter().all(|guest| !bed.invited(*guest).is_empty()), "{:?}", bed.said);
+    }
+}

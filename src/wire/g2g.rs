@@ -1,0 +1,153 @@
+//! The extension message `sw_g2g` (BEP 10): what neighbours in a film's swarm tell each other, so that each can give
+//! what the other needs.
+//!
+//! Who has it in the extension handshake *invites*: it says with *suggest piece* (BEP 6) that it has room on its way
+//! out, and the neighbour asks then, for that piece or for what it needs more. Who asks without having been invited
+//! may be turned down.
+//!
+//! A dictionary whose keys may all be absent: `w` the pieces that the sender is going to need next, as a list of the
+//! first and the one behind the last; `f` a piece that it is fetching from a seed, and that others need not fetch
+//! there as well.
+//!
+//! Unknown keys are skipped, so that the message can grow. Known ones must be right: there are no old clients in the
+//! field whose mistakes would have to be borne.
+
+use std::ops::Range;
+
+use bendy::encoding::{Encoder, Error, SingleItemEncoder, ToBencode};
+use bytes::Bytes;
+
+use super::bencode::{self, Limits, Value};
+
+/// What the extension is called in the handshake.
+pub const NAME: &str = "sw_g2g";
+/// Number that it has at our end.
+pub const OUR_ID: u8 = 2;
+/// Most bytes of a message: what is in it now takes less than fifty.
+pub const MAX_MESSAGE: usize = 1024;
+const LIMITS: Limits = Limits { depth: 4, items: 64, length: MAX_MESSAGE };
+
+/// What a neighbour tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The pieces that it is going to need next; empty where it needs none before others.
+    pub wants: Option<Range<u32>>,
+    /// A piece that it is fetching from a seed.
+    pub fetching: Option<u32>,
+}
+
+/// Why such a message is refused; the peer that sent it is closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum G2gError {
+    /// Longer than [`MAX_MESSAGE`].
+    #[error("a {NAME} message of {0} bytes, at most {MAX_MESSAGE} are read")]
+    TooLong(usize),
+    /// Not a bencoded dictionary, or one with too much in it.
+    #[error("a {NAME} message that is no dictionary")]
+    NoDictionary,
+    /// No piece has this number.
+    #[error("a {NAME} message whose '{0}' is no piece, or no list of two")]
+    Piece(&'static str),
+}
+
+impl Told {
+    /// The payload on the wire.
+    pub fn encode(&self) -> Bytes {
+        let mut encoder = Encoder::new();
+        let written = encoder.emit(self).and_then(|()| encoder.get_output());
+        Bytes::from(written.expect("a flat dictionary with sorted keys can be written"))
+    }
+
+    /// Reads what a peer sent.
+    ///
+    /// # Errors
+    /// When it is too long, no dictionary, or a key that we know has a value that it cannot have.
+    pub fn decode(payload: &[u8]) -> Result<Self, G2gError> {
+        if payload.len() > MAX_MESSAGE {
+            return Err(G2gError::TooLong(payload.len()));
+        }
+        let root = bencode::parse(payload, LIMITS).map_err(|_| G2gError::NoDictionary)?;
+        let dict = root.as_dict().ok_or(G2gError::NoDictionary)?;
+        Ok(Self {
+            wants: dict.find(b"w").map(range_of).transpose()?,
+            fetching: dict.find(b"f").map(|value| piece_of(value, "f")).transpose()?,
+        })
+    }
+}
+
+impl ToBencode for Told {
+    const MAX_DEPTH: usize = 2;
+
+    fn encode(&self, encoder: SingleItemEncoder<'_>) -> Result<(), Error> {
+        encoder.emit_dict(|mut dict| {
+            if let Some(piece) = self.fetching {
+                dict.emit_pair(b"f", piece)?;
+            }
+            if let Some(range) = &self.wants {
+                dict.emit_pair(b"w", [range.start, range.end].as_slice())?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn piece_of(value: Value<'_>, key: &'static str) -> Result<u32, G2gError> {
+    value.as_u64().and_then(|piece| piece.try_into().ok()).ok_or(G2gError::Piece(key))
+}
+
+fn range_of(value: Value<'_>) -> Result<Range<u32>, G2gError> {
+    let mut ends = value.as_list().ok_or(G2gError::Piece("w"))?.map(|end| piece_of(end, "w"));
+    match (ends.next(), ends.next(), ends.next()) {
+        (Some(start), Some(end), None) => Ok(start?..end?),
+        _ => Err(G2gError::Piece("w")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn told() -> impl Strategy<Value = Told> {
+        let range = prop::option::of(any::<(u32, u32)>().prop_map(|(start, end)| start..end));
+        (range, any::<Option<u32>>()).prop_map(|(wants, fetching)| Told { wants, fetching })
+    }
+
+    #[test]
+    fn known_keys_must_be_right_and_unknown_ones_are_skipped() {
+        let read = Told::decode;
+        assert_eq!(read(b"de"), Ok(Told::default()));
+        assert_eq!(read(b"d1:fi7e1:wli3ei9ee1:xlee"), Ok(Told { wants: Some(3..9), fetching: Some(7) }));
+        assert_eq!(read(b"le"), Err(G2gError::NoDictionary));
+        assert_eq!(read(b"d1:f1:7e"), Err(G2gError::Piece("f")));
+        assert_eq!(read(b"d1:fi-1ee"), Err(G2gError::Piece("f")));
+        assert_eq!(read(b"d1:fi4294967296ee"), Err(G2gError::Piece("f")));
+        assert_eq!(read(b"d1:wi3ee"), Err(G2gError::Piece("w")));
+        assert_eq!(read(b"d1:wli3eee"), Err(G2gError::Piece("w")));
+        assert_eq!(read(b"d1:wli3ei4ei5eee"), Err(G2gError::Piece("w")));
+        assert_eq!(read(&[b'd'; MAX_MESSAGE + 1]), Err(G2gError::TooLong(MAX_MESSAGE + 1)));
+        assert_eq!(read(b"d1:xlllli1eeeeee"), Err(G2gError::NoDictionary), "nested too deep");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(told in told()) {
+            prop_assert_eq!(Told::decode(&told.encode()), Ok(told));
+        }
+
+        #[test]
+        fn garbage_is_an_error_or_a_message_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Told::decode(&bytes);
+        }
+
+        #[test]
+        fn cut_and_changed_messages_never_panic(
+            told in told(), at in any::<prop::sample::Index>(), byte: u8, cut: bool
+        ) {
+            let mut bytes = told.encode().to_vec();
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] = byte }
+            let _ = Told::decode(&bytes);
+        }
+    }
+}
