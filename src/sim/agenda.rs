@@ -63,6 +63,11 @@ impl Agenda {
         self.queue.push(Reverse((at, self.planned, place)));
     }
 
+    /// When something happens next.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.queue.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// What happens next.
     pub(super) fn next(&mut self) -> Option<(Instant, Happening)> {
         let Reverse((at, _, place)) = self.queue.pop()?;

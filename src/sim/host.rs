@@ -187,6 +187,19 @@ impl EngineHost {
         self.torrent.stats(now)
     }
 
+    /// Bytes of the torrent.
+    pub const fn total(&self) -> u64 {
+        self.geometry.total()
+    }
+
+    /// The first byte from this one on that is not there.
+    pub fn missing_from(&self, byte: u64) -> Option<u64> {
+        let there = self.torrent.have();
+        let mut pieces = self.geometry.pieces_in(&(byte..self.geometry.total()));
+        let piece = pieces.find(|piece| !there.has(*piece))?;
+        Some(self.geometry.piece_range(piece).start.max(byte))
+    }
+
     /// What the engine says of a viewer's playback.
     pub fn playback(&self, now: Instant, viewer: ReaderId) -> PlaybackStats {
         self.torrent.playback_stats(now, viewer)
@@ -274,12 +287,12 @@ impl EngineHost {
         }
     }
 
-    /// Notes how long pieces take that are made while somebody watches.
+    /// Notes when pieces come, and how long those take that are made while somebody watches.
     fn note_arrival(&mut self, now: Instant, input: &Input) {
-        let (Input::Verified { piece, verdict: Verdict::Good, .. }, Matter::Live(broadcast)) =
-            (input, self.disk.matter())
-        else {
-            return;
+        let Input::Verified { piece, verdict: Verdict::Good, .. } = input else { return };
+        let Matter::Live(broadcast) = self.disk.matter() else {
+            let range = self.geometry.piece_range(*piece);
+            return self.viewers.iter_mut().for_each(|viewer| viewer.on_piece(now, range.clone()));
         };
         let hooked_in = self.watchers.first().and_then(|viewer| viewer.notes().hooked_in.first());
         let captured = broadcast.captured(piece.number());

@@ -1,5 +1,7 @@
 //! Who is there, what they watch, and what changes: everything that a run depends on, with its seed.
 
+use std::ops::ControlFlow;
+
 use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
@@ -142,6 +144,16 @@ impl Scenario {
         self.add(name, Mind::Engine(Box::new(host)), link, joins)
     }
 
+    /// Nobody can call this host.
+    pub fn unreachable(&mut self, host: HostId) {
+        self.world.set_unreachable(host);
+    }
+
+    /// This host leaves so long after it has all that it wants.
+    pub fn lingers(&mut self, host: HostId, lingers: Duration) {
+        self.world.set_lingering(host, lingers);
+    }
+
     /// Something about a host's link changes at that time.
     pub fn change(&mut self, at: Duration, host: HostId, change: Change) {
         self.world.change(at, host, change);
@@ -151,6 +163,18 @@ impl Scenario {
     pub fn run(mut self) -> Report {
         self.world.run(Instant::ZERO + self.limit, Until::AllDone);
         Report::new(self.seed, &self.world)
+    }
+
+    /// Runs like [`run`](Self::run), and looks at the world again and again, as long as `look` wants to go on.
+    pub fn run_watched(mut self, every: Duration, mut look: impl FnMut(&World) -> ControlFlow<()>) -> World {
+        let end = Instant::ZERO + self.limit;
+        while look(&self.world).is_continue() && self.world.now() < end {
+            let next = end.min(self.world.now() + every);
+            if !self.world.run(next, Until::AllDone) {
+                break;
+            }
+        }
+        self.world
     }
 
     fn add(&mut self, name: String, mind: Mind, link: Link, joins: Duration) -> HostId {

@@ -48,6 +48,8 @@ pub struct ViewerPlan {
     pub start_buffer: Duration,
     /// Flushing seeks: when, and to which byte of the torrent.
     pub seeks: Vec<(Duration, u64)>,
+    /// When it pauses, and for how long; in order, one after the other.
+    pub pauses: Vec<(Duration, Duration)>,
 }
 
 impl Default for ViewerPlan {
@@ -61,6 +63,7 @@ impl Default for ViewerPlan {
             reports: true,
             start_buffer: Duration::from_secs(2),
             seeks: Vec::new(),
+            pauses: Vec::new(),
         }
     }
 }
@@ -80,8 +83,8 @@ pub struct Notes {
     pub hundreds: u32,
     /// From each seek to the first bytes of the new place.
     pub seeks: Vec<Duration>,
-    /// The least wait after opening with which playing at the bitrate would never have had to wait (of a
-    /// reader that takes all it can get and does not seek).
+    /// The least wait after opening with which a player with an endless buffer would never have had to wait, by
+    /// the pieces that came since; means nothing after a seek.
     pub needed: Duration,
     /// Bytes read.
     pub bytes: u64,
@@ -115,6 +118,8 @@ pub struct Viewer {
     seeking: Option<Instant>,
     stalled: Option<Instant>,
     next_seek: usize,
+    /// Beginnings and ends of pauses that are over: an odd number while it pauses.
+    pause_edges: usize,
     notes: Notes,
 }
 
@@ -143,6 +148,7 @@ impl Viewer {
             seeking: None,
             stalled: None,
             next_seek: 0,
+            pause_edges: 0,
             notes: Notes::default(),
         }
     }
@@ -160,6 +166,35 @@ impl Viewer {
     /// Whether it has seen everything.
     pub const fn has_ended(&self) -> bool {
         self.notes.ended.is_some()
+    }
+
+    /// When it began, if it did.
+    pub const fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
+    /// The byte that is shown, while it watches.
+    pub fn shown_byte(&self, now: Instant) -> Option<u64> {
+        let byte = self.base + ByteRate(self.bitrate).bytes_in(self.shown_at(now));
+        (self.opened.is_some() && !self.has_ended()).then(|| byte.min(self.position))
+    }
+
+    /// Time spent in stalls, with the one that it is in.
+    pub fn stall_time(&self, now: Instant) -> Duration {
+        self.notes.stall_time + self.stalled.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    /// A wait after opening that is needed if the piece that begins at this byte comes no sooner than now.
+    pub fn needs(&self, now: Instant, begin: u64) -> Duration {
+        let due = ByteRate(self.bitrate).time_for(begin.saturating_sub(self.file.start)).unwrap_or_default();
+        self.opened.map_or(Duration::ZERO, |opened| (now - opened).saturating_sub(due))
+    }
+
+    /// A piece is there.
+    pub fn on_piece(&mut self, now: Instant, piece: Range<u64>) {
+        if piece.start < self.file.end && piece.end > self.file.start {
+            self.notes.needed = self.notes.needed.max(self.needs(now, piece.start));
+        }
     }
 
     /// The engine tells how full the buffer is.
@@ -189,6 +224,9 @@ impl Viewer {
         {
             return Some(self.seek(now, byte));
         }
+        while self.pause_edge().is_some_and(|at| now >= at) {
+            self.pause_edges += 1;
+        }
         loop {
             if self.waiting.as_ref().is_some_and(&there) {
                 self.on_read(now);
@@ -211,8 +249,12 @@ impl Viewer {
         if self.opened.is_none() {
             return Instant::ZERO + self.plan.opens;
         }
+        if self.has_ended() {
+            return Instant::FAR_FUTURE;
+        }
         let seek = self.plan.seeks.get(self.next_seek).map(|(at, _)| Instant::ZERO + *at);
-        let Some(since) = self.since.filter(|_| !self.has_ended()) else {
+        let seek = seek.into_iter().chain(self.pause_edge()).min();
+        let Some(since) = self.since else {
             return seek.unwrap_or(Instant::FAR_FUTURE);
         };
         let moment = |media: Duration| since + media.saturating_sub(self.shown) + Duration::from_micros(1);
@@ -247,9 +289,6 @@ impl Viewer {
 
     fn on_read(&mut self, now: Instant) {
         let Some(range) = self.waiting.take() else { return };
-        let due = ByteRate(self.bitrate).time_for(range.start - self.base).unwrap_or_default();
-        let since = self.opened.map_or(Duration::ZERO, |opened| now - opened);
-        self.notes.needed = self.notes.needed.max(since.saturating_sub(due));
         self.notes.bytes += range.end - range.start;
         self.position = range.end;
         if let Some(since) = self.seeking
@@ -257,6 +296,17 @@ impl Viewer {
         {
             self.notes.seeks.push(now - since);
         }
+    }
+
+    /// When the next pause begins, or this one ends.
+    fn pause_edge(&self) -> Option<Instant> {
+        let (at, long) = self.plan.pauses.get(self.pause_edges / 2)?;
+        let ends = self.pause_edges % 2 == 1;
+        Some(Instant::ZERO + *at + if ends { *long } else { Duration::ZERO })
+    }
+
+    const fn is_paused(&self) -> bool {
+        self.pause_edges % 2 == 1
     }
 
     /// Media time of what was read since the last seek.
@@ -287,7 +337,7 @@ impl Viewer {
             self.notes.underruns += 1;
         }
         self.starving &= taken <= self.shown;
-        let runs = self.prerolled && !self.buffering && !self.starving;
+        let runs = self.prerolled && !self.buffering && !self.starving && !self.is_paused();
         if runs && self.since.is_none() {
             self.since = Some(now);
             self.next_report = now;
@@ -300,7 +350,7 @@ impl Viewer {
 
     /// What the engine hears of the player's state and clock.
     fn tell(&mut self, now: Instant) -> Option<ReaderInput> {
-        let playing = !self.buffering && (self.prerolled || self.told_playing);
+        let playing = !self.buffering && !self.is_paused() && (self.prerolled || self.told_playing);
         if playing != self.told_playing {
             self.told_playing = playing;
             return Some(ReaderInput::Playing(playing));
@@ -366,6 +416,34 @@ mod tests {
         viewer.on_buffering(Instant::from_secs(3), 100);
         assert_eq!((viewer.notes().stalls, viewer.notes().hundreds), (1, 1));
         assert_eq!(viewer.notes().stall_time, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_pause_stops_the_clock_and_the_film_ends_later() {
+        let pauses = vec![(Duration::from_secs(2), Duration::from_secs(5))];
+        let mut viewer = viewer(ViewerPlan { pauses, ..silent() });
+        let (mut now, mut said) = (Instant::ZERO, Vec::new());
+        while !viewer.has_ended() {
+            said.extend(settle(&mut viewer, now, 1_000_000));
+            now = viewer.wake();
+        }
+        let played = |playing| said.iter().filter(|s| **s == ReaderInput::Playing(playing)).count();
+        assert_eq!((played(true), played(false)), (2, 1));
+        let ended = viewer.notes().ended.expect("it ends").micros() / 1_000_000;
+        assert_eq!((ended, viewer.notes().stalls, viewer.notes().underruns), (15, 0, 0));
+    }
+
+    #[test]
+    fn what_an_endless_buffer_would_have_needed_is_told_by_the_pieces() {
+        let mut viewer = viewer(silent());
+        settle(&mut viewer, Instant::from_secs(1), 0);
+        viewer.on_piece(Instant::from_secs(2), 0..1 << 18);
+        assert_eq!(viewer.notes().needed, Duration::from_secs(1));
+        // Half of a film of ten seconds: due after five.
+        viewer.on_piece(Instant::from_secs(5), 500_000..700_000);
+        assert_eq!(viewer.notes().needed, Duration::from_secs(1));
+        viewer.on_piece(Instant::from_secs(9), 500_000..700_000);
+        assert_eq!(viewer.notes().needed, Duration::from_secs(3));
     }
 
     #[test]

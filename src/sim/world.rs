@@ -79,8 +79,12 @@ pub struct Host {
     addr: SocketAddr,
     pub(super) link: Link,
     present: bool,
-    /// It has all that it wants, and its viewers have seen all.
+    /// It has all that it wants and its viewers have seen all, or it has left.
     done: bool,
+    /// How long it stays once it is done; `None`: to the end.
+    lingers: Option<Duration>,
+    /// When it left.
+    left: Option<Instant>,
     /// Whether others can call it.
     reachable: bool,
     /// Whom it hears of when it joins; `None`: the tracker tells.
@@ -98,6 +102,13 @@ pub struct Host {
     wake: Instant,
     /// When the tracker answers, or answered, it last.
     told: Instant,
+}
+
+impl Host {
+    /// When it left, if it did.
+    pub const fn left(&self) -> Option<Instant> {
+        self.left
+    }
 }
 
 /// Everything there is.
@@ -173,6 +184,11 @@ impl World {
         self.hosts[host.0].reachable = false;
     }
 
+    /// This host leaves so long after it is done.
+    pub fn set_lingering(&mut self, host: HostId, lingers: Duration) {
+        self.hosts[host.0].lingers = Some(lingers);
+    }
+
     /// This host hears of these only.
     pub fn set_known(&mut self, host: HostId, known: Vec<HostId>) {
         self.hosts[host.0].knows = Some(known);
@@ -197,6 +213,8 @@ impl World {
             link,
             present: false,
             done,
+            lingers: None,
+            left: None,
             reachable: true,
             knows: None,
             frozen: None,
@@ -232,21 +250,24 @@ impl World {
     }
 
     /// Runs until nothing happens any more, until `end`, or until all are done, if that is what is waited for.
-    pub fn run(&mut self, end: Instant, until: Until) {
-        while let Some((at, what)) = self.agenda.next() {
+    /// Whether it can go on from there: it was `end`.
+    pub fn run(&mut self, end: Instant, until: Until) -> bool {
+        while let Some(at) = self.agenda.next_at() {
             if at > end {
                 self.now = end;
-                return;
+                return true;
             }
+            let Some((_, what)) = self.agenda.next() else { break };
             self.now = at;
             self.handled += 1;
             let most = MAX_EVENTS * self.hosts.len() as u64;
             assert!(self.handled < most, "the world does not come to an end at {:?}", self.now);
             self.happen(what);
             if until == Until::AllDone && self.undone == 0 {
-                return;
+                return false;
             }
         }
+        false
     }
 
     pub(super) fn plan(&mut self, at: Instant, what: Happening) {
@@ -381,16 +402,23 @@ impl World {
         match change {
             Change::Up(rate) => host.link.up = ByteRate(rate),
             Change::Down(rate) => host.link.down = ByteRate(rate),
-            Change::Leave => {
-                host.present = false;
-                self.leave(id);
-            }
+            Change::Leave => self.on_leave(id),
             Change::Freeze => host.frozen = Some(Vec::new()),
             Change::Thaw => {
                 let waiting = host.frozen.take().unwrap_or_default();
                 waiting.into_iter().for_each(|what| self.happen(what));
             }
         }
+    }
+
+    fn on_leave(&mut self, id: HostId) {
+        let host = &mut self.hosts[id.0];
+        if !std::mem::replace(&mut host.done, true) {
+            self.undone -= 1;
+        }
+        host.present = false;
+        host.left = host.left.or(Some(self.now));
+        self.leave(id);
     }
 
     /// Time passes for a host, or something comes in.
@@ -422,6 +450,9 @@ impl World {
         if !host.done && host.mind.is_done() {
             host.done = true;
             self.undone -= 1;
+            if let Some(lingers) = host.lingers {
+                self.agenda.plan(self.now + lingers, Happening::Changed { host: id, change: Change::Leave });
+            }
         }
         for deed in deeds.drain(..) {
             match deed {
