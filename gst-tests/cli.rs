@@ -11,7 +11,7 @@ use gst::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const COMMANDS: [&str; 5] = ["create", "seed", "tracker", "get", "show"];
+const COMMANDS: [&str; 6] = ["create", "seed", "tracker", "get", "show", "sim"];
 /// Reads a torrent with libtorrent, checks every piece against the data below the given folder and prints
 /// what it saw as JSON.
 const LIBTORRENT: &str = r#"
@@ -192,6 +192,40 @@ fn help_names_every_command_and_the_exit_codes() {
         let help = done(&dir, &[name, "--help"]);
         assert!(text(&help.stdout).contains(&format!("  swarm {name}")), "{name} has no example");
     }
+}
+
+#[test]
+fn scenarios_are_listed_shown_and_run_the_same_again() {
+    let dir = folder();
+    let list = done(&dir, &["sim", "--list"]);
+    assert!(text(&list.stdout).contains("flash-crowd  All at once"), "{}", text(&list.stdout));
+    let shown = done(&dir, &["sim", "--show", "flash-crowd"]);
+    fs::write(dir.path().join("own.toml"), text(&shown.stdout).replace("count = 20", "count = 3")).unwrap();
+    let run =
+        |args: &[&str]| done(&dir, &[&["sim", "own.toml", "--set", "film.length=10s"], args].concat()).stdout;
+    let table = run(&[]);
+    assert!(text(&table).starts_with("own: all at once"), "{}", text(&table));
+    assert_eq!(table, run(&[]), "the same bytes");
+    assert_ne!(table, run(&["--seed", "2"]));
+    let json: Value =
+        serde_json::from_slice(&run(&["--json", "--seeds", "2", "--compare", "give-to-get,sequential"]))
+            .expect("JSON");
+    assert_eq!((&json["scenario"], &json["seeds"]), (&"own".into(), &serde_json::json!([1, 2])));
+    assert_eq!(json["results"][1]["policy"], "sequential");
+    assert_eq!(json["results"][1]["classes"]["viewers"]["viewers"]["mean"], 3.0);
+}
+
+#[test]
+fn a_scenario_that_is_none_says_what_is_allowed() {
+    let dir = folder();
+    let said = fails(&dir, &["sim", "no-such.toml"], 1);
+    assert!(said.contains("flash-crowd") && said.contains("no-such.toml"), "{said}");
+    let said = fails(&dir, &["sim", "flash-crowd", "--set", "hosts.viewers.nat=2"], 1);
+    assert!(said.contains("flash-crowd: hosts.viewers.nat = 2: write a share from 0.0 to 1.0"), "{said}");
+    let said = fails(&dir, &["sim", "flash-crowd", "--compare", "give-to-get,best"], 2);
+    assert!(said.contains("'best' is no policy; there are give-to-get"), "{said}");
+    fails(&dir, &["sim", "flash-crowd", "--compare", "sequential,sequential"], 2);
+    fails(&dir, &["sim", "flash-crowd", "--set", "count"], 2);
 }
 
 #[test]

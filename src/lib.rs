@@ -27,7 +27,7 @@
 //! * [`net`]: drives all of it with tokio, sockets and worker threads; [`net::session`] is its door.
 //! * [`sim`]: drives the same engine in a made world with a virtual clock.
 //! * [`gst`]: `swarmsrc`, `swarmdemux`, `swarmsink`, typefinders.
-//! * [`cli`]: `swarm create`, `seed`, `live`, `tracker`, `get`, `show`.
+//! * [`cli`]: `swarm create`, `seed`, `live`, `tracker`, `get`, `show`, `sim`.
 //!
 //! The engine's contract is in [`swarm`]. It never reads a clock, a socket, a file or the system's randomness:
 //! what the simulator shows is therefore true of the element.

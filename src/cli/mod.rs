@@ -25,6 +25,7 @@ mod progress;
 mod seed;
 mod show;
 mod signals;
+mod sim;
 mod sink;
 mod source;
 mod taking_up;
@@ -92,6 +93,7 @@ enum Command {
     Get(get::Args),
     Live(live::Args),
     Show(show::Args),
+    Sim(sim::Args),
 }
 
 /// Runs the command line of this process.
@@ -106,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Get(args) => ("get", get::run(args)),
         Command::Live(args) => ("live", live::run(args)),
         Command::Show(args) => ("show", show::run(&args)),
+        Command::Sim(args) => ("sim", sim::run(&args)),
     };
     let exit = result.unwrap_or_else(|error| report(name, &error));
     exit.into()

@@ -3,7 +3,8 @@
 //! [`world`] is to the engine what the tokio task in `net` is: the other caller of
 //! [`Torrent`](crate::swarm::torrent::Torrent). It hands in messages, jobs' answers and time, and does what comes
 //! out; what is seen here therefore says something about the real element. A [`scenario`] says who is there,
-//! [`checks`] watch every step for what must never happen, [`report`] is the outcome as a table. Same seed, same
+//! [`checks`] watch every step for what must never happen, [`report`] is the outcome as a table; the [`lab`] does that
+//! with scenarios from files. Same seed, same
 //! run: nothing here reads a clock or the system's randomness.
 //!
 //! Messages travel decoded: handshake and codec are not part of the world, nor are trackers (addresses are
@@ -18,6 +19,7 @@ pub mod disk;
 pub mod held;
 pub mod host;
 pub mod hostile;
+pub mod lab;
 pub mod link;
 mod live_checks;
 pub mod live_hostile;

@@ -1,0 +1,151 @@
+//! The swarm laboratory: scenarios from files, their tables, and what is said of files that are none.
+
+use gstswarm::sim::lab::batch::Batch;
+use gstswarm::sim::lab::plan::Plan;
+use gstswarm::sim::lab::reference::{REFERENCES, Reference};
+use gstswarm::sim::lab::results::Results;
+use gstswarm::sim::lab::setting::Setting;
+use gstswarm::sim::lab::summary::Summary;
+use gstswarm::swarm::policy::Policy;
+
+fn settings(set: &[&str]) -> Vec<Setting> {
+    set.iter().map(|text| text.parse().expect("a setting")).collect()
+}
+
+/// A scenario that comes with the program, with these values set.
+fn reference(name: &str, set: &[&str]) -> Plan {
+    let reference = Reference::named(name).expect("a reference scenario");
+    Plan::read(name, reference.text, &settings(set)).expect("a scenario")
+}
+
+/// Runs a plan on so many threads.
+fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize) -> Results<'a> {
+    let batch = Batch::new(plan, seeds, policies);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| batch.work());
+        }
+    });
+    Results::new(plan, batch.outcomes().expect("no rule is broken").expect("nobody stopped it"))
+}
+
+#[test]
+fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
+    let small: [(&str, &[&str]); 1] = [("flash-crowd", &["hosts.viewers.count=6", "film.length=20s"])];
+    assert_eq!(small.map(|(name, _)| name), REFERENCES.map(|reference| reference.name));
+    let tables =
+        small.map(|(name, set)| results(&reference(name, set), 2, &[Policy::default()], 2).to_string());
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!("lab", tables.join("\n"));
+    });
+}
+
+#[test]
+fn threads_make_no_difference_and_policies_do() {
+    let plan = reference("flash-crowd", &["hosts.viewers.count=4", "film.length=20s"]);
+    let all = |threads| {
+        let results = results(&plan, 2, &[Policy::GiveToGet, Policy::RarestFirst], threads);
+        (results.to_string(), serde_json::to_string(&Summary::new(&results)).expect("JSON"))
+    };
+    let (table, json) = all(1);
+    assert_eq!((table.as_str(), json.as_str()), (all(2).0.as_str(), all(2).1.as_str()));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let start_ups = [0, 1].map(|n| json["results"][n]["classes"]["viewers"]["start_up_p50"]["mean"].as_f64());
+    assert!(start_ups[0].is_some() && start_ups[0] != start_ups[1], "{table}");
+}
+
+/// What is said of a scenario in which `old` is replaced.
+fn refused(old: &str, new: &str) -> String {
+    let text = Reference::named("flash-crowd").expect("a reference scenario").text;
+    assert!(text.contains(old), "{old}");
+    let plan = Plan::read("x.toml", &text.replacen(old, new, 1), &[]);
+    plan.map_or_else(|error| error.to_string(), |plan| panic!("{new} is read as {plan:?}"))
+}
+
+#[test]
+fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
+    let cases = [
+        (
+            "limit",
+            "limits",
+            "x.toml: there is no key limits; allowed are title, seed, limit, film, tracker, max-peers, supply, hosts",
+        ),
+        (
+            "latency = \"20ms\"",
+            "latencies = 1",
+            "x.toml: there is no key hosts.seed.link.latencies; allowed are up, down, latency, jitter, loss",
+        ),
+        (
+            "\"2x\"",
+            "\"5 Mbit\"",
+            "x.toml: hosts.seed.link.up = \"5 Mbit\": write a rate: \"2x\" (times the film's bitrate), \"5 Mbit/s\", \"640 kB/s\", or \"none\" for no limit",
+        ),
+        (
+            "role = \"seed\"",
+            "role = \"sead\"",
+            "x.toml: hosts.seed.role = \"sead\": write one of \"viewer\", \"seed\", \"leecher\"",
+        ),
+        (
+            "role = \"seed\"",
+            "",
+            "x.toml: hosts.seed.role is missing; write one of \"viewer\", \"seed\", \"leecher\"",
+        ),
+        (
+            "count = 20",
+            "count = 2001",
+            "x.toml: hosts.viewers.count = 2001: write a whole number from 0 to 2000",
+        ),
+        ("count = 20", "count = 2000", "x.toml: 2001 hosts in all: allowed are 1 to 2000"),
+        ("count = 20", "nat = 1.5", "x.toml: hosts.viewers.nat = 1.5: write a share from 0.0 to 1.0"),
+        (
+            "count = 20",
+            "policy = \"tit-for-tat\"",
+            "x.toml: hosts.viewers.policy = \"tit-for-tat\": write one of \"give-to-get\", \"rarest-first\", \"sequential\", \"sequential-to-all\"",
+        ),
+        ("count = 20", "behaviour = \"odd\"", "x.toml: hosts.viewers.behaviour = \"odd\": write \"honest\""),
+        (
+            "count = 20",
+            "departure = \"early\"",
+            "x.toml: hosts.viewers.departure.mean-stay is missing; write a time: \"500ms\", \"30s\", \"5min\" or \"1:30:00\", at most 24 hours, and more than 0",
+        ),
+        (
+            "kind = \"at once\"",
+            "kind = \"noon\"",
+            "x.toml: hosts.viewers.arrival.kind = \"noon\": write one of \"at once\", \"poisson\", \"evening\"",
+        ),
+        (
+            "tracker = 50",
+            "tracker = \"50..30\"",
+            "x.toml: tracker = \"50..30\": write a number of addresses from 1 to 1000, a range of them, \"30..50\", or \"all\"",
+        ),
+        (
+            "length = \"60s\"",
+            "length = \"24h\"",
+            "x.toml: a film of 54000000000 bytes in 205994 pieces: allowed are at most 8589934592 bytes and 65536 pieces, and at least one second",
+        ),
+        (
+            "name = \"viewers\"",
+            "name = \"seed\"",
+            "x.toml: two classes of hosts are called 'seed': each needs a name of its own",
+        ),
+        (
+            "seed = 1",
+            "seed = 1\nsupply = 0.05",
+            "x.toml: supply = 0.05: the seeds alone send more than that, or nobody else is there; write a larger supply, or 'link.up' of the seeds smaller",
+        ),
+    ];
+    for (old, new, said) in cases {
+        assert_eq!(refused(old, new), said);
+    }
+    let broken = refused("seed = 1", "seed = = 1");
+    assert!(broken.starts_with("x.toml: line 3 is no TOML: "), "{broken}");
+    let long = Plan::read("x.toml", &"#".repeat(100_000), &[]).expect_err("too long").to_string();
+    assert_eq!(long, "x.toml: 100000 bytes are too many for a scenario; at most 65536 are read");
+}
+
+#[test]
+fn supply_scales_the_uplinks_of_those_who_want_the_film() {
+    let plan = reference("flash-crowd", &["supply=1.5", "hosts.viewers.count=10"]);
+    let ups = plan.classes.iter().map(|class| class.count as u64 * plan.up(class));
+    assert_eq!(ups.collect::<Vec<_>>(), [2 * 625_000, 13 * 625_000]);
+}

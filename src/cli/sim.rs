@@ -1,0 +1,189 @@
+//! `swarm sim`: the swarm laboratory.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::exit::{AFTER_HELP, Exit, Usage};
+use super::signals::Interrupt;
+use super::{output, progress};
+use crate::sim::lab::batch::{Batch, MAX_TRIALS};
+use crate::sim::lab::figures::FIGURES;
+use crate::sim::lab::plan::{MAX_FILE, Plan};
+use crate::sim::lab::reference::{REFERENCES, Reference};
+use crate::sim::lab::results::Results;
+use crate::sim::lab::setting::Setting;
+use crate::sim::lab::summary::Summary;
+use crate::swarm::policy::Policy;
+
+/// Pause between two looks at what the threads have done.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Simulate a swarm of viewers
+///
+/// Runs a scenario in the simulator, with the engine that swarmsrc has, and prints what its viewers felt and who
+/// gave how much. Scenarios are small text files; some come with the program. The same scenario and seed give
+/// the same output, to the byte, however many cores there are.
+///
+///   swarm sim --list
+///   swarm sim flash-crowd
+///   swarm sim flash-crowd --seeds 5 --set hosts.viewers.count=50 --set limit=5min
+///   swarm sim flash-crowd --compare give-to-get,rarest-first --json
+///   swarm sim my-own.toml
+///
+/// `swarm sim flash-crowd --show` prints a scenario to begin your own with.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_long_help = after_help())]
+pub(super) struct Args {
+    /// The name of a scenario that comes with the program, or a file
+    #[arg(value_name = "SCENARIO", required_unless_present = "list")]
+    scenario: Option<PathBuf>,
+    /// Name the scenarios that come with the program
+    #[arg(long, conflicts_with = "scenario")]
+    list: bool,
+    /// Print the scenario's file and run nothing
+    #[arg(long)]
+    show: bool,
+    /// The (first) seed, in place of the scenario's
+    #[arg(long, value_name = "N")]
+    seed: Option<u32>,
+    /// Run with so many seeds, one after the other, and tell means and how far they spread
+    #[arg(long, value_name = "N", default_value = "1")]
+    seeds: NonZeroUsize,
+    /// Run with each of these policies in place of the default one
+    ///
+    /// They are give-to-get, rarest-first, sequential, sequential-to-all. Hosts for whom the scenario names
+    /// another policy than give-to-get keep it.
+    #[arg(long, value_name = "POLICY,POLICY", value_delimiter = ',')]
+    compare: Vec<Policy>,
+    /// Set one value of the scenario, e.g. supply=1.5 or hosts.viewers.link.up="2 Mbit/s"; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Setting>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the help ends with: the figures, from the list that they are made from.
+fn after_help() -> String {
+    let mut help = "\
+JSON has scenario, title, seeds, limit (s), film (length in s, bitrate in bytes/s, piece_length), max_peers,
+supply, hosts (name, count, role, up, down, upload_limit in bytes/s, nat, policy, behaviour), and for each
+policy in results its policy, end (s), all (the figures over all hosts) and classes (the same by name of the
+class). A figure has mean, min and max over the seeds. One that means nothing there is left out; null is what
+never came. Times are in seconds, shares are parts of 1:
+
+"
+    .to_owned();
+    for figure in &FIGURES {
+        // Writing into a string cannot fail.
+        let _ = writeln!(help, "  {:<17}{}", figure.key, figure.what);
+    }
+    help + "\n" + AFTER_HELP
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let Some(scenario) = &args.scenario else { return list() };
+    let (name, text) = read(scenario)?;
+    if args.show {
+        output::write(text.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    let mut plan = Plan::read(&name, &text, &args.set)?;
+    plan.name = short(&name);
+    plan.seed = args.seed.map_or(plan.seed, u64::from);
+    let policies = policies(args)?;
+    let batch = Batch::new(&plan, args.seeds.get(), &policies);
+    let interrupt = Interrupt::install_silently()?;
+    simulate(&batch, &interrupt)?;
+    let Some(outcomes) = batch.outcomes()? else { return Ok(Exit::Interrupted) };
+    let results = Results::new(&plan, outcomes);
+    if args.json {
+        output::json(&Summary::new(&results))?;
+    } else {
+        output::write(results.to_string().as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn list() -> anyhow::Result<Exit> {
+    let width = REFERENCES.iter().map(|reference| reference.name.len()).max().unwrap_or_default();
+    let lines = REFERENCES.iter().map(|r| format!("{:<width$}  {}\n", r.name, r.about()));
+    output::write(lines.collect::<String>().as_bytes())?;
+    Ok(Exit::Done)
+}
+
+/// The name and the text of a scenario.
+fn read(scenario: &Path) -> anyhow::Result<(String, String)> {
+    let name = scenario.display().to_string();
+    if let Some(reference) = Reference::named(&name) {
+        return Ok((name, reference.text.to_owned()));
+    }
+    let names: Vec<_> = REFERENCES.iter().map(|reference| reference.name).collect();
+    let file = File::open(scenario).with_context(|| {
+        format!("cannot read {name}: name a file, or one of the scenarios {}", names.join(", "))
+    })?;
+    let mut bytes = Vec::new();
+    // One byte more, so that what is too long is seen to be.
+    file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("{name} is no text: scenarios are UTF-8"))?;
+    Ok((name, text))
+}
+
+/// A scenario's name without folders and ending.
+fn short(name: &str) -> String {
+    let stem = Path::new(name).file_stem().map(|stem| stem.display().to_string());
+    progress::harmless(&stem.unwrap_or_default())
+}
+
+fn policies(args: &Args) -> anyhow::Result<Vec<Policy>> {
+    let mut policies = args.compare.clone();
+    if policies.is_empty() {
+        policies.push(Policy::default());
+    }
+    for (n, policy) in policies.iter().enumerate() {
+        if policies[..n].contains(policy) {
+            return Err(Usage::new(format!("--compare names {policy} twice: name each policy once")).into());
+        }
+    }
+    let trials = args.seeds.get().saturating_mul(policies.len());
+    if trials > MAX_TRIALS {
+        let text =
+            format!("--seeds {} makes {trials} runs: at most {MAX_TRIALS} are made at once", args.seeds);
+        return Err(Usage::new(text).into());
+    }
+    Ok(policies)
+}
+
+/// Runs all of it on all cores, and tells how far it is.
+fn simulate(batch: &Batch<'_>, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(batch.trials());
+    let mut status = progress::Status::new();
+    thread::scope(|scope| {
+        let spawn =
+            |_| thread::Builder::new().name("swarm-sim".to_owned()).spawn_scoped(scope, || batch.work());
+        let workers: Vec<_> =
+            (0..threads).map(spawn).collect::<Result<_, _>>().inspect_err(|_| batch.stop())?;
+        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            if interrupt.is_set() {
+                batch.stop();
+            }
+            let line = format!(
+                "simulating: {} of {} runs done, {} of their time",
+                batch.done(),
+                batch.trials(),
+                progress::clock(batch.simulated())
+            );
+            status.show(std::slice::from_ref(&line), &line);
+            thread::sleep(LOOK_EVERY);
+        }
+        anyhow::Ok(())
+    })
+}

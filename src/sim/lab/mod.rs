@@ -1,0 +1,24 @@
+//! The swarm laboratory: scenarios from files, run again and again, and compared.
+//!
+//! A [`plan`] is what a file says, a [`trial`] runs it with one seed, a [`batch`] does that many times; an
+//! [`outcome`] is what became of everybody, [`figures`] say it in numbers, [`table`] and the others show them.
+//! A scenario file is not trusted: everything in it is bounded.
+
+pub mod arrival;
+pub mod batch;
+pub mod class;
+pub mod error;
+pub mod figures;
+pub mod level;
+pub mod outcome;
+pub mod plan;
+pub mod reference;
+pub mod results;
+mod section;
+pub mod setting;
+pub mod spread;
+pub mod stay;
+pub mod summary;
+pub mod table;
+pub mod trial;
+pub mod values;

@@ -1,0 +1,154 @@
+//! One run of a scenario: the plan becomes a world, and the world an outcome.
+
+use std::ops::ControlFlow;
+
+use rand::RngExt as _;
+use rand_pcg::Pcg64;
+
+use crate::metainfo::geometry::Geometry;
+use crate::rate::ByteRate;
+use crate::sim::host::HostPlan;
+use crate::sim::link::{Change, LOSS_UNIT, Link};
+use crate::sim::scenario::{Scenario, config, plan};
+use crate::sim::viewer::ViewerPlan;
+use crate::swarm::Config;
+use crate::swarm::policy::Policy;
+use crate::time::{Duration, Instant};
+
+use super::arrival::exponential;
+use super::class::{Class, Role};
+use super::level::Level;
+use super::outcome::{HostOutcome, Outcome};
+use super::plan::Plan;
+
+/// Seeks, and pauses, of one viewer.
+const MAX_BREAKS: usize = 64;
+
+/// Which run of a scenario.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// What all chance comes from.
+    pub seed: u64,
+    /// What engines follow whose class names nothing else.
+    pub policy: Policy,
+}
+
+/// A host's class and when it comes.
+struct Member {
+    class: usize,
+    joins: Duration,
+}
+
+impl Trial {
+    /// Runs it; `tick` hears now and then what time it is there, and may end it, which leaves no outcome.
+    pub fn run(self, plan: &Plan, mut tick: impl FnMut(Instant) -> ControlFlow<()>) -> Option<Outcome> {
+        let mut scenario = Scenario::new(self.seed, plan.film);
+        scenario.limit(plan.limit);
+        scenario.tracker(plan.tracker);
+        let mut members = Vec::new();
+        for number in 0..plan.classes.len() {
+            self.populate(plan, number, &mut scenario, &mut members);
+        }
+        let (mut levels, mut ended) = (Vec::new(), false);
+        let bitrate = ByteRate(plan.film.bitrate);
+        let world = scenario.run_watched(Level::pause(plan.limit), |world| {
+            levels.extend(Level::of(world, bitrate));
+            let next = tick(world.now());
+            ended = next.is_break();
+            next
+        });
+        if ended {
+            return None;
+        }
+        let mut outcome = Outcome::new(plan, world.now(), levels);
+        for (host, member) in world.hosts().iter().zip(members) {
+            let role = plan.classes[member.class].role;
+            outcome.classes[member.class].extend(HostOutcome::new(world.now(), host, role, member.joins));
+        }
+        Some(outcome)
+    }
+
+    /// Puts the hosts of a class into the world.
+    fn populate(self, plan: &Plan, number: usize, scenario: &mut Scenario, members: &mut Vec<Member>) {
+        let class = &plan.classes[number];
+        let arrivals = class.arrival.times(class.count, scenario.rng());
+        for (n, joins) in arrivals.into_iter().enumerate() {
+            let link = link(plan, class, scenario.rng());
+            let stays = class.stay.draw(scenario.rng());
+            let geometry = *scenario.geometry();
+            let viewer = (class.role == Role::Viewer).then(|| watches(class, joins, &geometry, scenario));
+            let host = HostPlan {
+                complete: class.role == Role::Seed,
+                viewers: viewer.into_iter().collect(),
+                ..self::plan(self.config(plan, class))
+            };
+            let id = scenario.engine(&class.name, link, joins, host);
+            if is_nth(n, class.nat) {
+                scenario.unreachable(id);
+            }
+            if let Some(linger) = class.stay.linger().filter(|_| class.is_fed()) {
+                scenario.lingers(id, linger);
+            }
+            for at in stays.map(|stays| joins + stays).into_iter().chain(class.leave) {
+                scenario.change(at.max(joins), id, Change::Leave);
+            }
+            members.push(Member { class: number, joins });
+        }
+    }
+
+    fn config(self, plan: &Plan, class: &Class) -> Config {
+        Config {
+            max_peers: plan.max_peers,
+            whole: class.role == Role::Leecher,
+            upload_limit: ByteRate(class.upload_limit.of(plan.film.bitrate)),
+            policy: class.policy(self.policy),
+            ..config()
+        }
+    }
+}
+
+fn link(plan: &Plan, class: &Class, rng: &mut Pcg64) -> Link {
+    let access = &class.access;
+    Link {
+        up: ByteRate(plan.up(class)),
+        down: ByteRate(access.down.of(plan.film.bitrate)),
+        latency: rng.random_range(access.latency.clone()),
+        jitter: access.jitter,
+        loss: (access.loss * f64::from(LOSS_UNIT)).round() as u32,
+    }
+}
+
+/// Whether this one of many is one of those that make up a share of them, spread evenly.
+fn is_nth(n: usize, share: f64) -> bool {
+    ((n + 1) as f64 * share).floor() > (n as f64 * share).floor()
+}
+
+/// What somebody of this class is going to watch.
+fn watches(class: &Class, opens: Duration, geometry: &Geometry, scenario: &mut Scenario) -> ViewerPlan {
+    let rng = scenario.rng();
+    let (mut seeks, mut pauses) = (Vec::new(), Vec::new());
+    let mut at = opens;
+    for gap in std::iter::repeat_n(class.seeks, MAX_BREAKS).flatten() {
+        at += exponential(gap, rng);
+        seeks.push((at, rng.random_range(0..geometry.total() * 9 / 10)));
+    }
+    at = opens;
+    for habit in std::iter::repeat_n(class.pauses, MAX_BREAKS).flatten() {
+        at += exponential(habit.mean_gap, rng);
+        let length = exponential(habit.mean_length, rng);
+        pauses.push((at, length));
+        at += length;
+    }
+    ViewerPlan { opens, seeks, pauses, ..ViewerPlan::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_hosts_is_spread_evenly_and_exact() {
+        let chosen = |share| (0..20).filter(|n| is_nth(*n, share)).count();
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(chosen), [0, 5, 10, 20]);
+    }
+}
