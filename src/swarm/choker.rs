@@ -1,5 +1,5 @@
 //! Which other clients may request from us: those that give most, and one that is tried (BEP 3's choking). Those who
-//! trade with us need no slot: they are [invited](super::offer).
+//! trade with us need no slot: they are invited (`offer`).
 //!
 //! Ranked by the rate from them while we fetch, by the rate to them once we have everything; then by the other
 //! rate; who does neither gets a slot by lot, for a round, so that nobody keeps one without using it. One more
