@@ -2,6 +2,7 @@
 
 use gstswarm::sim::lab::batch::Batch;
 use gstswarm::sim::lab::plan::Plan;
+use gstswarm::sim::lab::plot::plot;
 use gstswarm::sim::lab::reference::{REFERENCES, Reference};
 use gstswarm::sim::lab::results::Results;
 use gstswarm::sim::lab::setting::Setting;
@@ -31,7 +32,15 @@ fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize
 
 #[test]
 fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
-    let small: [(&str, &[&str]); 1] = [("flash-crowd", &["hosts.viewers.count=6", "film.length=20s"])];
+    let short = ["film.length=60s", "hosts.viewers.count=8", "limit=4min"];
+    let [length, few, limit] = short;
+    let small: [(&str, &[&str]); 5] = [
+        ("flash-crowd", &["film.length=20s", few, limit]),
+        ("poisson", &short),
+        ("churn", &[length, few, limit, "hosts.viewers.departure.mean-stay=30s"]),
+        ("seed-leaves", &[length, few, limit, "hosts.seed.leave=40s", "hosts.viewers.arrival.duration=20s"]),
+        ("mixed", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
+    ];
     assert_eq!(small.map(|(name, _)| name), REFERENCES.map(|reference| reference.name));
     let tables =
         small.map(|(name, set)| results(&reference(name, set), 2, &[Policy::default()], 2).to_string());
@@ -148,4 +157,69 @@ fn supply_scales_the_uplinks_of_those_who_want_the_film() {
     let plan = reference("flash-crowd", &["supply=1.5", "hosts.viewers.count=10"]);
     let ups = plan.classes.iter().map(|class| class.count as u64 * plan.up(class));
     assert_eq!(ups.collect::<Vec<_>>(), [2 * 625_000, 13 * 625_000]);
+}
+
+/// A scenario with everything in it.
+const ALL: &str = r#"
+title = "everything that a scenario may say"
+seed = 7
+limit = "3min"
+film = { length = "40s", bitrate = "800 kbit/s", piece-length = "64 KiB" }
+tracker = "all"
+
+[[hosts]]
+name = "seed"
+role = "seed"
+upload-limit = "200 kB/s"
+
+[[hosts]]
+name = "restless"
+count = 6
+role = "viewer"
+nat = 0.5
+policy = "sequential"
+behaviour = "honest"
+link = { up = "1.5x", down = "none", latency = "1ms..9ms", jitter = "2ms", loss = 0.01 }
+arrival = { kind = "poisson", mean-gap = "2s" }
+departure = "at the end"
+seeks = "15s"
+pauses = { mean-gap = "10s", mean-length = "3s" }
+
+[[hosts]]
+name = "archive"
+count = 2
+role = "leecher"
+link = { up = "1x" }
+arrival = { kind = "evening", duration = "10s" }
+leave = "100s"
+"#;
+
+#[test]
+fn everything_that_a_scenario_may_say_is_done() {
+    let plan = Plan::read("all", ALL, &[]).expect("a scenario");
+    let results = results(&plan, 1, &[Policy::default()], 1);
+    let [seed, restless, archive] = [0, 1, 2].map(|class| results.series[0].figures(Some(class)));
+    assert!(seed["given_share"].mean > 0.1 && !seed.contains_key("viewers"), "{results}");
+    assert_eq!(restless["viewers"].mean, 6.0, "{results}");
+    assert!(restless["start_up_p95"].mean.is_finite(), "{results}");
+    assert!(!restless.contains_key("needed_max"), "all of them sought: {results}");
+    assert_eq!(archive["completed_share"].mean, 1.0, "{results}");
+    assert!(archive["completion_p95"].mean < 100.0, "{results}");
+    let left = results.series[0].runs[0].classes[2].iter().map(|host| host.stay <= 100.0);
+    assert!(left.clone().all(|left| left), "{results}");
+}
+
+#[test]
+fn a_picture_shows_all_classes_and_policies_and_is_the_same_again() {
+    let plan = reference(
+        "mixed",
+        &["hosts.viewers.count=2", "hosts.stock.count=2", "film.length=20s", "limit=1min"],
+    );
+    let draw = |policies: &[Policy]| plot(&results(&plan, 1, policies, 2)).expect("a picture");
+    let (one, two) = (draw(&[Policy::GiveToGet]), draw(&[Policy::GiveToGet, Policy::SequentialToAll]));
+    for (picture, words) in [(&one, ["viewers", "stock"]), (&two, ["give-to-get", "sequential-to-all"])] {
+        assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
+        words.iter().for_each(|word| assert!(picture.contains(word), "{word}"));
+    }
+    assert_eq!(one, draw(&[Policy::GiveToGet]));
 }

@@ -46,7 +46,9 @@ downloads, from others who watch it too. A first evening:
 
   swarm create film.mkv --tracker http://192.0.2.7:6969/announce
   swarm seed film.mkv.torrent --tracker        # shares it and runs that tracker
-  swarm get film.mkv.torrent -o - | mpv -      # somewhere else";
+  swarm get film.mkv.torrent -o - | mpv -      # somewhere else
+
+`swarm sim` shows in a made world what a crowd of viewers would feel.";
 
 const AFTER_HELP: &str = "\
 Exit codes:

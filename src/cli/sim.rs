@@ -16,6 +16,7 @@ use super::{output, progress};
 use crate::sim::lab::batch::{Batch, MAX_TRIALS};
 use crate::sim::lab::figures::FIGURES;
 use crate::sim::lab::plan::{MAX_FILE, Plan};
+use crate::sim::lab::plot::plot;
 use crate::sim::lab::reference::{REFERENCES, Reference};
 use crate::sim::lab::results::Results;
 use crate::sim::lab::setting::Setting;
@@ -35,9 +36,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 ///   swarm sim flash-crowd
 ///   swarm sim flash-crowd --seeds 5 --set hosts.viewers.count=50 --set limit=5min
 ///   swarm sim flash-crowd --compare give-to-get,rarest-first --json
+///   swarm sim poisson --compare give-to-get,rarest-first --set supply=1.2 --plot out.svg
 ///   swarm sim my-own.toml
 ///
-/// `swarm sim flash-crowd --show` prints a scenario to begin your own with.
+/// `swarm sim flash-crowd --show` prints a scenario to begin your own with; all keys are below.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = after_help())]
 pub(super) struct Args {
@@ -68,19 +70,56 @@ pub(super) struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Draw a picture, too: start-ups, stalls, who gave, what viewers had ahead
+    #[arg(short = 'o', long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Replace the picture if it exists
+    #[arg(long, requires = "plot")]
+    force: bool,
 }
 
-/// What the help ends with: the figures, from the list that they are made from.
+/// What the help says of scenarios.
+const SCENARIOS: &str = "\
+Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rate is \"2x\" (times the film's bitrate),
+\"5 Mbit/s\", \"640 kB/s\" or \"none\" for no limit; a share is 0.0 to 1.0:
+
+  title = \"who does what\"
+  seed = 1                            # where all chance comes from
+  limit = \"10min\"                   # a run ends then, or when everybody is done
+  film = { length = \"60s\", bitrate = \"5 Mbit/s\", piece-length = \"256 KiB\" }
+  tracker = \"30..50\"                # how many addresses it tells, at random; or a number, or \"all\"
+  max-peers = 80                      # connections of one engine
+  supply = 1.5                        # optional: links of viewers and leechers are scaled, so that all uplinks
+                                      # together have so many times what viewers and leechers need
+  [[hosts]]                           # for each class of hosts:
+  name = \"viewers\"
+  count = 20
+  role = \"viewer\"                   # or \"seed\", or \"leecher\": fetches all and watches nothing
+  link = { up = \"1x\", down = \"8x\", latency = \"5ms..40ms\", jitter = \"5ms\", loss = 0.001 }
+  upload-limit = \"0.9x\"             # the engine's own, as max-upload-rate
+  nat = 0.3                           # the share of them that nobody can call
+  policy = \"give-to-get\"            # or rarest-first, sequential, sequential-to-all
+  behaviour = \"honest\"
+  arrival = { kind = \"poisson\", mean-gap = \"3s\" }        # { kind = \"at once\", spread = \"1s\" },
+                                                          # { kind = \"evening\", duration = \"20min\" }
+  departure = { kind = \"at the end\", linger = \"30s\" }    # { kind = \"early\", mean-stay = \"2min\" }, \"never\"
+  leave = \"5min\"                    # all of them are gone then
+  seeks = \"2min\"                    # mean time between two
+  pauses = { mean-gap = \"3min\", mean-length = \"20s\" }
+
+";
+
+/// What the help ends with: scenarios, and the figures from the list that they are made from.
 fn after_help() -> String {
-    let mut help = "\
+    let mut help = SCENARIOS.to_owned();
+    help += "\
 JSON has scenario, title, seeds, limit (s), film (length in s, bitrate in bytes/s, piece_length), max_peers,
 supply, hosts (name, count, role, up, down, upload_limit in bytes/s, nat, policy, behaviour), and for each
 policy in results its policy, end (s), all (the figures over all hosts) and classes (the same by name of the
 class). A figure has mean, min and max over the seeds. One that means nothing there is left out; null is what
 never came. Times are in seconds, shares are parts of 1:
 
-"
-    .to_owned();
+";
     for figure in &FIGURES {
         // Writing into a string cannot fail.
         let _ = writeln!(help, "  {:<17}{}", figure.key, figure.what);
@@ -100,11 +139,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     plan.name = short(&name);
     plan.seed = args.seed.map_or(plan.seed, u64::from);
     let policies = policies(args)?;
+    args.plot.iter().try_for_each(|path| output::check_free(path, args.force))?;
     let batch = Batch::new(&plan, args.seeds.get(), &policies);
     let interrupt = Interrupt::install_silently()?;
     simulate(&batch, &interrupt)?;
     let Some(outcomes) = batch.outcomes()? else { return Ok(Exit::Interrupted) };
     let results = Results::new(&plan, outcomes);
+    if let Some(path) = &args.plot {
+        output::new_file(path, plot(&results)?.as_bytes(), args.force)?;
+        progress::say(&format!("drawn: {}", path.display()));
+    }
     if args.json {
         output::json(&Summary::new(&results))?;
     } else {
@@ -186,4 +230,17 @@ fn simulate(batch: &Batch<'_>, interrupt: &Interrupt) -> anyhow::Result<()> {
         }
         anyhow::Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scenario_of_the_help_is_one() {
+        let text: String = SCENARIOS.lines().skip(3).map(|line| format!("{line}\n")).collect();
+        let plan = Plan::read("help", &text, &[]).map(|plan| (plan.classes.len(), plan.hosts()));
+        // There is no seed in it, whose uplink would count.
+        assert_eq!(plan, Ok((1, 20)));
+    }
 }

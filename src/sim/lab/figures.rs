@@ -56,7 +56,7 @@ const fn figure(
 }
 
 /// All figures, in the order of tables.
-pub const FIGURES: [Figure; 19] = [
+pub const FIGURES: [Figure; 20] = [
     figure("viewers", "viewers", Unit::Count, "who came to watch", |g| g.some(g.viewings().count() as f64)),
     figure("start_up_p50", "start-up, median", Unit::Seconds, "from opening to the first picture", |g| {
         percentile_of(g.start_ups(), 50)
@@ -64,6 +64,7 @@ pub const FIGURES: [Figure; 19] = [
     figure("start_up_p95", "start-up, 95 %", Unit::Seconds, "the same, of the last of 95 %", |g| {
         percentile_of(g.start_ups(), 95)
     }),
+    figure("ended_share", "saw the end", Unit::Share, "viewers who saw the end", |g| g.share(|v| v.ended)),
     figure(
         "smooth_share",
         "without a stall",

@@ -1,7 +1,7 @@
 //! What viewers have ahead of them, looked at again and again.
 
 use crate::rate::ByteRate;
-use crate::sim::world::{Host, Mind, World};
+use crate::sim::world::{Host, Mind};
 use crate::time::{Duration, Instant};
 
 use super::spread::percentile;
@@ -28,13 +28,12 @@ impl Level {
         Duration::from_secs((limit / MAX_LOOKS).as_secs() + 1)
     }
 
-    /// Looks at everybody who watches now.
-    pub(super) fn of(world: &World, bitrate: ByteRate) -> Option<Self> {
-        let mut ahead: Vec<_> =
-            world.hosts().iter().filter_map(|host| ahead(world.now(), host, bitrate)).collect();
+    /// Looks at what each of them has ahead.
+    pub(super) fn of(now: Instant, ahead: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut ahead: Vec<_> = ahead.collect();
         ahead.sort_unstable_by(f64::total_cmp);
         Some(Self {
-            at: world.now().micros() / 1_000_000,
+            at: now.micros() / 1_000_000,
             low: percentile(&ahead, 5)?,
             middle: percentile(&ahead, 50)?,
             high: percentile(&ahead, 95)?,
@@ -42,7 +41,8 @@ impl Level {
     }
 }
 
-fn ahead(now: Instant, host: &Host, bitrate: ByteRate) -> Option<f64> {
+/// What a host that watches has ahead, in seconds.
+pub(super) fn ahead(now: Instant, host: &Host, bitrate: ByteRate) -> Option<f64> {
     let Mind::Engine(engine) = &host.mind else { return None };
     let shown = engine.viewers().first().filter(|_| host.left().is_none())?.shown_byte(now)?;
     let missing = engine.missing_from(shown).unwrap_or_else(|| engine.total());

@@ -7,11 +7,13 @@
 pub mod arrival;
 pub mod batch;
 pub mod class;
+mod curve;
 pub mod error;
 pub mod figures;
 pub mod level;
 pub mod outcome;
 pub mod plan;
+pub mod plot;
 pub mod reference;
 pub mod results;
 mod section;

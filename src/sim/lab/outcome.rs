@@ -16,8 +16,8 @@ pub struct Outcome {
     pub end: Instant,
     /// The hosts that came, by class in the order of the plan.
     pub classes: Vec<Vec<HostOutcome>>,
-    /// What viewers had ahead.
-    pub levels: Vec<Level>,
+    /// What viewers had ahead: by class, and behind them all of them together.
+    levels: Vec<Vec<Level>>,
 }
 
 /// What became of one host. Times are in seconds since it came.
@@ -53,13 +53,20 @@ pub struct Viewing {
     /// The start-up with which a player with an endless buffer would never have had to wait, as far as it watched;
     /// `None` of those who sought.
     pub needed: Option<f64>,
+    /// Whether it saw the end.
+    pub ended: bool,
     /// Whether it saw the end, or left when it wanted to.
     pub content: bool,
 }
 
 impl Outcome {
-    pub(super) fn new(plan: &Plan, end: Instant, levels: Vec<Level>) -> Self {
+    pub(super) fn new(plan: &Plan, end: Instant, levels: Vec<Vec<Level>>) -> Self {
         Self { end, classes: vec![Vec::new(); plan.classes.len()], levels }
+    }
+
+    /// What viewers had ahead; those of a class, or all.
+    pub fn levels(&self, class: Option<usize>) -> &[Level] {
+        &self.levels[class.unwrap_or(self.classes.len())]
     }
 
     /// All hosts that came.
@@ -104,6 +111,7 @@ impl Viewing {
             stall_time: viewer.stall_time(end).as_secs_f64(),
             underruns: notes.underruns,
             needed: notes.seeks.is_empty().then_some(needed),
+            ended: notes.ended.is_some(),
             content: notes.ended.is_some() || left,
         })
     }

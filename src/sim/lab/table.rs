@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::metainfo::playtime;
 use crate::sim::world::Tracker;
 use crate::swarm::policy::Policy;
+use crate::time::Duration;
 
 use super::class::Class;
 use super::figures::{FIGURES, Unit};
@@ -39,33 +40,40 @@ impl Results<'_> {
         class.map_or("all", |class| &self.plan.classes[class].name)
     }
 
+    /// The film, and what holds for everybody.
+    pub(super) fn what(&self) -> String {
+        let plan = self.plan;
+        let tracker = match plan.tracker {
+            Tracker::Everybody => "all".to_owned(),
+            Tracker::Some(least, most) if least == most => least.to_string(),
+            Tracker::Some(least, most) => format!("{least} to {most}"),
+        };
+        format!(
+            "film {} of {} in pieces of {} KiB, tracker tells {tracker}, at most {} peers{}, limit {}",
+            playtime::format(Duration::from_secs(plan.film.seconds)),
+            bits(plan.film.bitrate),
+            plan.film.piece_length / 1_024,
+            plan.max_peers,
+            plan.supply.map(|supply| format!(", supply {supply}")).unwrap_or_default(),
+            playtime::format(plan.limit)
+        )
+    }
+
+    /// With which seeds.
+    pub(super) fn which(&self) -> String {
+        match self.seeds.as_slice() {
+            [first, .., last] => format!("seeds {first} to {last}"),
+            seeds => format!("seed {}", seeds.first().copied().unwrap_or_default()),
+        }
+    }
+
     /// What was run.
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.plan;
         writeln!(f, "{}: {}", plan.name, plan.title)?;
-        write!(
-            f,
-            "film {} of {} in pieces of {} KiB, ",
-            playtime::format(std::time::Duration::from_secs(plan.film.seconds)),
-            bits(plan.film.bitrate),
-            plan.film.piece_length / 1_024
-        )?;
-        match plan.tracker {
-            Tracker::Everybody => write!(f, "tracker tells all")?,
-            Tracker::Some(least, most) if least == most => write!(f, "tracker tells {least}")?,
-            Tracker::Some(least, most) => write!(f, "tracker tells {least} to {most}")?,
-        }
-        write!(f, ", at most {} peers", plan.max_peers)?;
-        if let Some(supply) = plan.supply {
-            write!(f, ", supply {supply}")?;
-        }
-        writeln!(f, ", limit {}", playtime::format(plan.limit))?;
-        match self.seeds.as_slice() {
-            [first, .., last] => {
-                writeln!(f, "seeds {first} to {last}: means, and in brackets least and most")?
-            }
-            seeds => writeln!(f, "seed {}", seeds.first().copied().unwrap_or_default())?,
-        }
+        writeln!(f, "{}", self.what())?;
+        let several = if self.seeds.len() > 1 { ": means, and in brackets least and most" } else { "" };
+        writeln!(f, "{}{several}", self.which())?;
         let policy = match self.series.as_slice() {
             [only] => Some(only.policy),
             _ => None,

@@ -11,13 +11,14 @@ use crate::sim::host::HostPlan;
 use crate::sim::link::{Change, LOSS_UNIT, Link};
 use crate::sim::scenario::{Scenario, config, plan};
 use crate::sim::viewer::ViewerPlan;
+use crate::sim::world::World;
 use crate::swarm::Config;
 use crate::swarm::policy::Policy;
 use crate::time::{Duration, Instant};
 
 use super::arrival::exponential;
 use super::class::{Class, Role};
-use super::level::Level;
+use super::level::{Level, ahead};
 use super::outcome::{HostOutcome, Outcome};
 use super::plan::Plan;
 
@@ -49,10 +50,9 @@ impl Trial {
         for number in 0..plan.classes.len() {
             self.populate(plan, number, &mut scenario, &mut members);
         }
-        let (mut levels, mut ended) = (Vec::new(), false);
-        let bitrate = ByteRate(plan.film.bitrate);
+        let (mut levels, mut ended) = (vec![Vec::new(); plan.classes.len() + 1], false);
         let world = scenario.run_watched(Level::pause(plan.limit), |world| {
-            levels.extend(Level::of(world, bitrate));
+            look(world, plan, &members, &mut levels);
             let next = tick(world.now());
             ended = next.is_break();
             next
@@ -115,6 +115,19 @@ fn link(plan: &Plan, class: &Class, rng: &mut Pcg64) -> Link {
         latency: rng.random_range(access.latency.clone()),
         jitter: access.jitter,
         loss: (access.loss * f64::from(LOSS_UNIT)).round() as u32,
+    }
+}
+
+/// Notes what the viewers of each class, and all of them, have ahead.
+fn look(world: &World, plan: &Plan, members: &[Member], levels: &mut [Vec<Level>]) {
+    let (now, bitrate) = (world.now(), ByteRate(plan.film.bitrate));
+    let hosts = world.hosts().iter().zip(members);
+    let ahead = hosts.filter_map(|(host, member)| Some((member.class, ahead(now, host, bitrate)?)));
+    let ahead: Vec<_> = ahead.collect();
+    for (class, levels) in levels.iter_mut().enumerate() {
+        let all = class == plan.classes.len();
+        let of = ahead.iter().filter(|(theirs, _)| all || *theirs == class);
+        levels.extend(Level::of(now, of.map(|(_, ahead)| *ahead)));
     }
 }
 
