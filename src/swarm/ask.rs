@@ -7,7 +7,6 @@ use rand::seq::SliceRandom as _;
 use smallvec::SmallVec;
 
 use super::PeerKey;
-use super::peer::Peer;
 use super::picker::Reach;
 use super::torrent::Torrent;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Block, PieceIndex};
@@ -63,9 +62,8 @@ impl Torrent {
         if self.pieces.left() == 0 || self.is_stopped() {
             return;
         }
-        let ready = |p: &Peer| p.interesting && p.serves_anything() && p.room(now) > 0;
         for key in keys {
-            if self.peers.get(key).is_some_and(ready) {
+            if self.peers.get(key).is_some_and(|p| p.is_ready(now)) {
                 self.refill_one(now, key);
             }
         }

@@ -21,9 +21,9 @@ impl Torrent {
         if self.pieces.left() == 0 {
             return;
         }
-        let ready = |p: &Peer| p.interesting && p.serves_anything() && p.room(now) > 0;
         let (pieces, peers, mut first) = (&self.pieces, &mut self.peers, true);
-        let mut gives = |p: &mut Peer| ready(p) && (!is_futile(pieces, p) || std::mem::take(&mut first));
+        let mut gives =
+            |p: &mut Peer| p.is_ready(now) && (!is_futile(pieces, p) || std::mem::take(&mut first));
         self.hungry = Hungry::Some(match hungry {
             Hungry::All => peers.iter_mut().filter_map(|(key, p)| gives(p).then_some(key)).collect(),
             Hungry::Some(keys) => {

@@ -16,7 +16,7 @@ use super::turns::TURN;
 use super::{Output, PeerKey};
 use crate::metainfo::geometry::PieceIndex;
 use crate::time::{Duration, Instant};
-use crate::wire::g2g::{OUR_ID, Told};
+use crate::wire::g2g::Told;
 use crate::wire::message::Message;
 
 /// An invitation is good for this time.
@@ -30,6 +30,30 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// ... unless it begins so many pieces elsewhere.
 const JUMP: u32 = 8;
 
+/// Bytes that an invitation allows to ask for, and until when.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Credit {
+    bytes: u64,
+    until: Instant,
+}
+
+impl Credit {
+    /// What is left of it.
+    pub fn left(self, now: Instant) -> u64 {
+        if now < self.until { self.bytes } else { 0 }
+    }
+
+    /// So many bytes more, and all of them until then.
+    pub fn add(&mut self, now: Instant, bytes: u64, until: Instant) {
+        *self = Self { bytes: self.left(now).saturating_add(bytes), until };
+    }
+
+    /// So many bytes less.
+    pub const fn spend(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
 /// What a neighbour says, and lets us do.
 #[derive(Debug, Default)]
 pub struct PeerG2g {
@@ -37,8 +61,8 @@ pub struct PeerG2g {
     id: Option<u8>,
     /// The pieces that it needs next.
     wants: Range<u32>,
-    /// Bytes that it invited us to ask for, until then.
-    turn: (u64, Instant),
+    /// What it invited us to ask for.
+    turn: Credit,
 }
 
 impl PeerG2g {
@@ -54,18 +78,18 @@ impl PeerG2g {
 
     /// Bytes that it invited us to ask for.
     pub fn turn(&self, now: Instant) -> u64 {
-        let (bytes, until) = self.turn;
-        if now < until { bytes } else { 0 }
+        self.turn.left(now)
     }
 
     /// It invites us.
     pub fn invites(&mut self, now: Instant) {
-        self.turn = ((self.turn(now) + TURN).min(MAX_TURNS), now + INVITED);
+        let room = MAX_TURNS.saturating_sub(self.turn(now));
+        self.turn.add(now, TURN.min(room), now + INVITED);
     }
 
     /// It is asked for so many bytes.
     pub fn asked(&mut self, bytes: u64) {
-        self.turn.0 = self.turn.0.saturating_sub(bytes);
+        self.turn.spend(bytes);
     }
 }
 
@@ -148,5 +172,3 @@ impl Torrent {
         self.picker.set_company(company);
     }
 }
-
-const _: () = assert!(OUR_ID != crate::wire::live::OUR_ID, "each message has its own number");

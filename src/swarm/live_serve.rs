@@ -37,18 +37,12 @@ impl Torrent {
 
     /// Whether what somebody asks for on its own could not be sent soon.
     fn has_no_room_for_others(&self, now: Instant) -> bool {
-        if self.live.is_none() {
-            return true;
-        }
         let before = self.handed_out(now) + self.whole(self.uplink.before_other(self.invites.expected()));
         before > 0 && before + self.whole(1) > self.sent_within(now, QUEUE)
     }
 
     /// Whether one more neighbour could be served soon.
     pub(super) fn has_room_for_guests(&self, now: Instant) -> bool {
-        if self.live.is_none() {
-            return false;
-        }
         let before = self.handed_out(now) + self.whole(self.uplink.before_guest(self.invites.expected()));
         before + self.whole(1) <= self.sent_within(now, INVITED).max(self.whole(LEAST_INVITED))
     }
@@ -61,7 +55,7 @@ impl Torrent {
         }
         let (first, full) = (self.is_first_copy(piece), self.has_no_room_for_others(now));
         let favoured = self.is_favoured(peer);
-        let (Some(_), Some(p)) = (&self.live, self.peers.get_mut(peer)) else { return };
+        let Some(p) = self.peers.get_mut(peer) else { return };
         p.uploads.piece = Some(piece);
         if self.invites.is_new(piece) {
             p.uploads.promised.insert(piece);

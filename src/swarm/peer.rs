@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Direction;
 use super::event::PeerStats;
-use super::g2g::PeerG2g;
+use super::g2g::{Credit, PeerG2g};
 use super::invite::Part;
 use super::live_peers::PeerLive;
 use super::pipeline::Pipeline;
@@ -40,30 +40,6 @@ const RANK_WINDOW: Duration = Duration::from_secs(20);
 /// What a peer of a film, or of a broadcast, does now is not forgiven sooner than after this time.
 pub const fn soonest(live: bool) -> Duration {
     if live { BUSY } else { REFUSAL }
-}
-
-/// Bytes that a peer may ask for, and until when.
-#[derive(Copy, Clone, Debug, Default)]
-pub struct Credit {
-    bytes: u64,
-    until: Instant,
-}
-
-impl Credit {
-    /// What is left of it.
-    pub fn left(self, now: Instant) -> u64 {
-        if now < self.until { self.bytes } else { 0 }
-    }
-
-    /// So many bytes more, and all of them until then.
-    pub fn add(&mut self, now: Instant, bytes: u64, until: Instant) {
-        *self = Self { bytes: self.left(now).saturating_add(bytes), until };
-    }
-
-    /// So many bytes less.
-    pub const fn spend(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
 }
 
 /// What goes out to a peer.
@@ -331,6 +307,11 @@ impl Peer {
             () if self.is_busy() => 0,
             () => self.pipeline.room(now),
         }
+    }
+
+    /// Whether it may be looked at for new requests.
+    pub fn is_ready(&self, now: Instant) -> bool {
+        self.interesting && self.serves_anything() && self.room(now) > 0
     }
 
     /// Whether anything may be asked from it now.

@@ -292,8 +292,7 @@ impl Picker {
         for wanted in &self.readers {
             let fits = |n: u32| {
                 let piece = pieces.geometry().piece(n)?;
-                (peer.serves(piece) && pieces.is_needed(piece) && pieces.is_open_to(piece, key))
-                    .then_some(piece)
+                may_ask(pieces, (key, peer), piece).then_some(piece)
             };
             let begun = |p: &PieceIndex| pieces.status(*p) == Status::Fetching;
             let piece = match wanted.mid.clone().filter_map(fits).find(begun) {
@@ -310,9 +309,7 @@ impl Picker {
     fn invited(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer, rng: &mut Pcg64) -> Option<Block> {
         peer.invitations().next()?;
         let wanted = |piece: PieceIndex| self.readers.iter().any(|w| w.mid.contains(&piece.number()));
-        let fits = |p: &PieceIndex| {
-            wanted(*p) && peer.serves(*p) && pieces.is_needed(*p) && pieces.is_open_to(*p, key)
-        };
+        let fits = |p: &PieceIndex| wanted(*p) && may_ask(pieces, (key, peer), *p);
         match peer.invitations().find(fits) {
             Some(piece) => pieces.take(piece, key),
             None => self.mid(pieces, key, peer, rng),
@@ -320,8 +317,8 @@ impl Picker {
     }
 
     fn begun(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
-        let fits = |p: PieceIndex| peer.serves(p) && pieces.is_needed(p) && pieces.is_open_to(p, key);
-        let found = pieces.open_partials().map(|(p, _)| p).find(|p| fits(*p));
+        let open = |p: &PieceIndex| may_ask(pieces, (key, peer), *p);
+        let found = pieces.open_partials().map(|(p, _)| p).find(open);
         pieces.take(found?, key)
     }
 
@@ -358,10 +355,14 @@ impl Picker {
     }
 }
 
+/// Whether a block of a piece is wanted and may be asked from this peer.
+pub(super) fn may_ask(pieces: &Pieces, (key, peer): (PeerKey, &Peer), piece: PieceIndex) -> bool {
+    peer.serves(piece) && pieces.is_needed(piece) && pieces.is_open_to(piece, key)
+}
+
 /// Whatever comes first in the film.
 fn lowest(pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
-    let fits = |p: &PieceIndex| peer.serves(*p) && pieces.is_needed(*p) && pieces.is_open_to(*p, key);
-    let found = pieces.all().find(fits);
+    let found = pieces.all().find(|p| may_ask(pieces, (key, peer), *p));
     pieces.take(found?, key)
 }
 

@@ -13,7 +13,7 @@ use rand_pcg::Pcg64;
 
 use super::PeerKey;
 use super::peer::Peer;
-use super::picker::Picker;
+use super::picker::{Picker, may_ask};
 use super::pieces::Pieces;
 use crate::metainfo::geometry::{Block, PieceIndex};
 use crate::time::Instant;
@@ -32,9 +32,7 @@ impl Picker {
         (key, peer): (PeerKey, &Peer),
         rng: &mut Pcg64,
     ) -> Option<Block> {
-        let fits = |p: &PieceIndex| {
-            pieces.rarity(*p) == 0 && peer.serves(*p) && pieces.is_needed(*p) && pieces.is_open_to(*p, key)
-        };
+        let fits = |p: &PieceIndex| pieces.rarity(*p) == 0 && may_ask(pieces, (key, peer), *p);
         let begun = pieces.open_partials().map(|(piece, _)| piece).find(|p| fits(p));
         if let Some(begun) = begun {
             return pieces.take(begun, key);

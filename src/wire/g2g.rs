@@ -23,6 +23,7 @@ use super::bencode::{self, Limits, Value};
 pub const NAME: &str = "sw_g2g";
 /// Number that it has at our end.
 pub const OUR_ID: u8 = 2;
+const _: () = assert!(OUR_ID != super::live::OUR_ID, "each message has its own number");
 /// Most bytes of a message: what is in it now takes less than fifty.
 pub const MAX_MESSAGE: usize = 1024;
 const LIMITS: Limits = Limits { depth: 4, items: 64, length: MAX_MESSAGE };
