@@ -85,26 +85,26 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
 
   title = \"who does what\"
   seed = 1                            # where all chance comes from
-  limit = \"10min\"                   # a run ends then, or when everybody is done
+  limit = \"10min\"                     # a run ends then, or when everybody is done
   film = { length = \"60s\", bitrate = \"5 Mbit/s\", piece-length = \"256 KiB\" }
-  tracker = \"30..50\"                # how many addresses it tells, at random; or a number, or \"all\"
+  tracker = \"30..50\"                  # how many addresses it tells, at random; or a number, or \"all\"
   max-peers = 80                      # connections of one engine
   supply = 1.5                        # optional: links of viewers and leechers are scaled, so that all uplinks
                                       # together have so many times what viewers and leechers need
   [[hosts]]                           # for each class of hosts:
   name = \"viewers\"
   count = 20
-  role = \"viewer\"                   # or \"seed\", or \"leecher\": fetches all and watches nothing
+  role = \"viewer\"                     # or \"seed\", or \"leecher\": fetches all and watches nothing
   link = { up = \"1x\", down = \"8x\", latency = \"5ms..40ms\", jitter = \"5ms\", loss = 0.001 }
-  upload-limit = \"0.9x\"             # the engine's own, as max-upload-rate
+  upload-limit = \"0.9x\"               # the engine's own, as max-upload-rate
   nat = 0.3                           # the share of them that nobody can call
-  policy = \"give-to-get\"            # or rarest-first, sequential, sequential-to-all
+  policy = \"give-to-get\"              # or rarest-first, sequential, sequential-to-all
   behaviour = \"honest\"
-  arrival = { kind = \"poisson\", mean-gap = \"3s\" }        # { kind = \"at once\", spread = \"1s\" },
+  arrival = { kind = \"poisson\", mean-gap = \"3s\" }         # { kind = \"at once\", spread = \"1s\" },
                                                           # { kind = \"evening\", duration = \"20min\" }
-  departure = { kind = \"at the end\", linger = \"30s\" }    # { kind = \"early\", mean-stay = \"2min\" }, \"never\"
-  leave = \"5min\"                    # all of them are gone then
-  seeks = \"2min\"                    # mean time between two
+  departure = { kind = \"at the end\", linger = \"30s\" }     # { kind = \"early\", mean-stay = \"2min\" }, \"never\"
+  leave = \"5min\"                      # all of them are gone then
+  seeks = \"2min\"                      # mean time between two
   pauses = { mean-gap = \"3min\", mean-length = \"20s\" }
 
 ";

@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::trial::Trial;
 
 /// Most runs of a batch.
-pub const MAX_TRIALS: usize = 4_000;
+pub const MAX_TRIALS: usize = 1_000;
 
 /// A run that broke a rule that no run may break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

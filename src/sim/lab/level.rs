@@ -7,7 +7,7 @@ use crate::time::{Duration, Instant};
 use super::spread::percentile;
 
 /// Looks at one run, about.
-const MAX_LOOKS: u32 = 1_000;
+const MAX_LOOKS: u32 = 4_000;
 
 /// Media that viewers have ahead of what they show, at one moment, in seconds.
 #[derive(Copy, Clone, Debug, PartialEq)]
