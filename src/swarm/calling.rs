@@ -1,8 +1,9 @@
 //! Whom we call, and when we ask for more addresses.
 //!
-//! A film's torrent fills all of its places. A viewer of a broadcast leaves places free: most of its neighbours come and
-//! go, and many can be called by nobody, so that those who can be called must have room for them. In need it calls even
-//! those who did not answer a moment ago.
+//! A film's torrent fills half of its places by calling: if those who come first filled all of theirs with each other,
+//! those who come later would be a swarm of their own. A viewer of a broadcast leaves more places free: most of its
+//! neighbours come and go, and many can be called by nobody, so that those who can be called must have room for them. In
+//! need it calls even those who did not answer a moment ago.
 
 use super::torrent::Torrent;
 use super::{Direction, Output};
@@ -13,6 +14,8 @@ use crate::time::{Duration, Instant};
 const ENOUGH_PEERS: usize = 24;
 /// ... but so many are to be of our own choice: whoever wants to keep us from the swarm may call us.
 const OF_OUR_CHOICE: usize = 8;
+/// A film's torrent calls until so many of so many places are taken.
+const CALLED: (usize, usize) = (1, 2);
 /// One of so many may answer.
 const CALLS_FOR_ONE: usize = 2;
 /// More addresses are asked for at most this often.
@@ -49,7 +52,11 @@ impl Torrent {
     /// How many may be called at a time.
     fn calls(&self) -> usize {
         let places = self.config.max_peers.saturating_sub(self.peers.len());
-        if self.live.is_some() { places.min(self.lacking() * CALLS_FOR_ONE) } else { places }
+        if self.live.is_some() {
+            return places.min(self.lacking() * CALLS_FOR_ONE);
+        }
+        let enough = (self.config.max_peers * CALLED.0).div_ceil(CALLED.1);
+        places.min(self.lacking_of(enough))
     }
 
     /// Whether more addresses would help.
@@ -67,12 +74,15 @@ impl Torrent {
 
     /// So many more peers would help.
     fn lacking(&self) -> usize {
-        let called = self.peers.values().filter(|p| p.direction == Direction::Outgoing);
-        let called = called.take(OF_OUR_CHOICE).count();
         // Neighbours are of no use who hear of nothing new either.
         let useless = self.live.as_ref().is_some_and(|live| live.standstill.is_in_need());
-        let called = if useless { 0 } else { called };
-        ENOUGH_PEERS.saturating_sub(self.peers.len()).max(OF_OUR_CHOICE.saturating_sub(called))
+        if useless { self.lacking_of(ENOUGH_PEERS).max(OF_OUR_CHOICE) } else { self.lacking_of(ENOUGH_PEERS) }
+    }
+
+    fn lacking_of(&self, enough: usize) -> usize {
+        let called = self.peers.values().filter(|p| p.direction == Direction::Outgoing);
+        let called = called.take(OF_OUR_CHOICE).count();
+        enough.saturating_sub(self.peers.len()).max(OF_OUR_CHOICE - called)
     }
 }
 
@@ -151,6 +161,14 @@ mod tests {
         addresses(3).into_iter().for_each(|addr| bed.input(Input::DialFailed { addr }));
         bed.wait(WANT_PEERS_EVERY * 2);
         assert!(bed.wants > asked);
+    }
+
+    #[test]
+    fn a_films_torrent_leaves_half_of_its_places_to_callers() {
+        let mut bed = Testbed::new(config(), 1 << 15, 10 << 15, false);
+        bed.open(0..10 << 15);
+        bed.input(Input::Found { source: Source::Tracker, addrs: addresses(200) });
+        assert_eq!(bed.dialled.len(), config().max_peers / 2);
     }
 
     #[test]
