@@ -342,8 +342,10 @@ impl Playback {
         if self.live.is_some() {
             return self.live_sets(now, reach);
         }
-        let demand = self.bitrate.demand(now);
-        let high = demand.map_or(UNKNOWN_HIGH, |d| d.saturating_mul(HIGH.as_secs()).max(MIN_HIGH));
+        // How fast somebody reads who has to wait says nothing of the media.
+        let least = if self.bitrate.media().is_some() { MIN_HIGH } else { UNKNOWN_HIGH };
+        let demand = self.bitrate.demand(now).unwrap_or_default();
+        let high = demand.saturating_mul(HIGH.as_secs()).max(least);
         let end = |bytes: u64| self.playhead.saturating_add(bytes).min(self.file.end).min(reach);
         // Who has much in front of its playhead goes on in order, until it is safe.
         let there = self.contiguous - self.playhead;
@@ -812,6 +814,15 @@ mod tests {
         playback.refresh(|from| if from > 54 * MIB { 55 * MIB } else { from });
         assert!(goes_on_from(&mut playback, 55 * MIB, 55 * MIB + 100));
         assert_eq!(playback.playhead(), 55 * MIB);
+    }
+
+    #[test]
+    fn who_waits_wants_no_less_while_the_bitrate_is_unknown() {
+        let mut playback = Playback::new(at(0), 0..100 * MIB, None, Duration::from_secs(2));
+        playback.read(at(0), 0..1_000, true);
+        playback.read(at(500), 1_000..9_000, false);
+        assert!(playback.demand(at(500)).is_some_and(|pace| pace < MIB));
+        assert_eq!(playback.sets(at(500), u64::MAX).high, 1_000..1_000 + UNKNOWN_HIGH);
     }
 
     #[test]
