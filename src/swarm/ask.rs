@@ -89,9 +89,10 @@ impl Torrent {
                 return;
             }
             let picked = self.picker.pick(now, &mut self.pieces, (key, peer), reach, &mut self.rng);
-            let Some(block) = picked else { return };
-            if let Some(piece) = self.picker.take_begun_at_seed() {
-                self.tell_fetching(now, piece);
+            let Some(block) = picked else { return self.decline(now, key) };
+            let from_seed = self.picker.take_begun_at_seed().is_some();
+            if block.begin == 0 {
+                self.tell_fetching(now, key, block.piece, from_seed);
             }
             self.request(now, key, block);
         }

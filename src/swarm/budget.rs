@@ -141,6 +141,7 @@ impl Torrent {
             self.pieces.discard(piece);
             self.picker.reopen(piece);
             self.refuse_piece(now, piece);
+            self.tell_lost(now, piece);
             self.out.push_back(Output::Start(Job::Discard { piece }));
         }
     }

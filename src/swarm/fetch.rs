@@ -75,6 +75,7 @@ impl Torrent {
         };
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.spoken = true;
+        p.g2g.came(piece);
         if p.has.insert(piece) {
             self.pieces.count_have(piece, &p.has);
             self.hungry.add(peer);

@@ -4,10 +4,11 @@
 //! then ask for [`TURN`] bytes: of the piece that it was invited to, or of what it needs more. So everybody's way out is
 //! always in use, and nobody waits in many lines at a time.
 //!
-//! Two things are told besides: which pieces somebody will need next, as those who are about to stall are invited
-//! first; and which piece somebody is fetching from a seed, so that others fetch different ones there, and all have
-//! something to give to each other.
+//! Three things are told besides: which pieces somebody will need next, as those who are about to stall are invited
+//! first; which piece somebody begins to fetch, so that it is not invited to that again, and others fetch different ones
+//! from a seed; and how much of an invitation is of no use, so that somebody else is invited at once.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::event::Ban;
@@ -23,8 +24,10 @@ use crate::wire::message::Message;
 const INVITED: Duration = Duration::from_millis(800);
 /// Most bytes to which invitations of one neighbour add up.
 const MAX_TURNS: u64 = 256 * TURN;
-/// Who fetches a piece from a seed is expected to have it within this time.
+/// Who fetches a piece is expected to have it within this time.
 const FETCHING: Duration = Duration::from_secs(5);
+/// Most pieces remembered that somebody is fetching.
+const MAX_COMING: usize = 64;
 /// What we need next is told again at most this often, ...
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// ... unless it begins so many pieces elsewhere.
@@ -63,6 +66,8 @@ pub struct PeerG2g {
     wants: Range<u32>,
     /// What it invited us to ask for.
     turn: Credit,
+    /// What it is fetching, from us or from others, and until when that is believed.
+    coming: VecDeque<(PieceIndex, Instant)>,
 }
 
 impl PeerG2g {
@@ -81,10 +86,33 @@ impl PeerG2g {
         self.turn.left(now)
     }
 
+    /// It begins to fetch a piece.
+    fn fetches(&mut self, now: Instant, piece: PieceIndex) {
+        while self.coming.len() >= MAX_COMING || self.coming.front().is_some_and(|(_, until)| now >= *until) {
+            self.coming.pop_front();
+        }
+        self.coming.push_back((piece, now + FETCHING));
+    }
+
+    /// Whether it is fetching a piece.
+    pub fn is_coming(&self, piece: PieceIndex) -> bool {
+        self.coming.iter().any(|(coming, _)| *coming == piece)
+    }
+
+    /// It has a piece.
+    pub fn came(&mut self, piece: PieceIndex) {
+        self.coming.retain(|(coming, _)| *coming != piece);
+    }
+
     /// It invites us.
     pub fn invites(&mut self, now: Instant) {
         let room = MAX_TURNS.saturating_sub(self.turn(now));
         self.turn.add(now, TURN.min(room), now + INVITED);
+    }
+
+    /// Nothing more is asked as it invited us; gives the bytes that could have been.
+    fn declines(&mut self, now: Instant) -> u64 {
+        std::mem::take(&mut self.turn).left(now)
     }
 
     /// It is asked for so many bytes.
@@ -111,7 +139,7 @@ impl Torrent {
         p.g2g.id = id;
         if id.is_some() {
             let interested = p.interested_in_us;
-            self.tell_g2g(now, peer, Told { wants: Some(self.told_wants.clone()), fetching: None });
+            self.tell_g2g(now, peer, Told { wants: Some(self.told_wants.clone()), ..Told::default() });
             self.on_interested(now, peer, interested);
             self.count_company();
         }
@@ -126,7 +154,30 @@ impl Torrent {
             p.g2g.wants = wants.start.min(end)..wants.end.min(end);
         }
         if let Some(piece) = told.fetching.and_then(|index| self.pieces.geometry().piece(index)) {
-            self.picker.claim(peer, piece, now + FETCHING);
+            p.g2g.fetches(now, piece);
+            if !self.pieces.have().has(piece) {
+                self.picker.claim(peer, piece, now + FETCHING);
+            }
+        }
+        if let Some(piece) = told.lost.and_then(|index| self.pieces.geometry().piece(index)) {
+            let full = p.has.is_full();
+            if p.has.remove(piece) {
+                self.pieces.lose(piece, full);
+            }
+        }
+        if let Some(bytes) = told.declined {
+            self.on_declined(now, peer, u64::from(bytes));
+        }
+    }
+
+    /// There is nothing to ask a neighbour for as it invited us: it had better invite somebody else.
+    pub(super) fn decline(&mut self, now: Instant, peer: PeerKey) {
+        let Some(p) = self.peers.get_mut(peer).filter(|p| p.g2g.speaks()) else { return };
+        let bytes = p.g2g.declines(now);
+        if bytes > 0 {
+            p.accepts_no_more();
+            let declined = u32::try_from(bytes).ok();
+            self.tell_g2g(now, peer, Told { declined, ..Told::default() });
         }
     }
 
@@ -144,15 +195,28 @@ impl Torrent {
         self.told_wants = wants.clone();
         let speak = self.peers.iter().filter(|(_, p)| p.g2g.speaks()).map(|(key, _)| key);
         for peer in speak.collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, Told { wants: Some(wants.clone()), fetching: None });
+            self.tell_g2g(now, peer, Told { wants: Some(wants.clone()), ..Told::default() });
         }
     }
 
-    /// Neighbours that lack a piece hear that we are fetching it from a seed.
-    pub(super) fn tell_fetching(&mut self, now: Instant, piece: PieceIndex) {
-        let lack = self.peers.iter().filter(|(_, p)| p.g2g.speaks() && !p.has.has(piece));
-        for peer in lack.map(|(key, _)| key).collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, Told { wants: None, fetching: Some(piece.number()) });
+    /// Neighbours hear that we begin to fetch a piece: those who have it need not give it to us, and if it is `from` a
+    /// seed, those who lack it need not fetch it there.
+    pub(super) fn tell_fetching(&mut self, now: Instant, from: PeerKey, piece: PieceIndex, seed: bool) {
+        if !self.trades() {
+            return;
+        }
+        let others = self.peers.iter().filter(|(key, p)| *key != from && p.g2g.speaks());
+        let hear = others.filter(|(_, p)| seed || p.has.has(piece)).map(|(key, _)| key);
+        for peer in hear.collect::<Vec<_>>() {
+            self.tell_g2g(now, peer, Told { fetching: Some(piece.number()), ..Told::default() });
+        }
+    }
+
+    /// Neighbours hear that a piece is not here any more, or they would never invite us to it again.
+    pub(super) fn tell_lost(&mut self, now: Instant, piece: PieceIndex) {
+        let speak = self.peers.iter().filter(|(_, p)| p.g2g.speaks()).map(|(key, _)| key);
+        for peer in speak.collect::<Vec<_>>() {
+            self.tell_g2g(now, peer, Told { lost: Some(piece.number()), ..Told::default() });
         }
     }
 

@@ -107,6 +107,14 @@ impl Invites {
         take(&mut self.late, peer, piece, needed)
     }
 
+    /// A guest does not want to come, so many times.
+    pub(super) fn declined(&mut self, peer: PeerKey, times: u64) {
+        for _ in 0..times {
+            let Some(at) = self.guests.iter().position(|guest| guest.peer == peer) else { return };
+            self.guests.remove(at);
+        }
+    }
+
     /// Guests who are expected, in pieces.
     pub(super) fn expected(&self) -> u64 {
         let parts = self.guests.len() as u64 * u64::from(self.come.get().max(FEWEST));

@@ -1,9 +1,14 @@
 //! Whom we invite to what in a film's swarm: the choices of whoever has room on its way out.
 //!
-//! Who is about to stall goes first: what matters is how much a neighbour has in front of its playhead, and of those who
-//! have equally much who has got least so far. Each is invited to the piece that the fewest have, among those that it
-//! needs next: others give it what everybody has. A seed, which all would ask for the same, so gives each piece away
-//! once before it gives any twice, in the order in which they are needed.
+//! Who is about to stall goes first: what matters is how much a neighbour has in front of its playhead; of those who
+//! have equally much, who can be given the first piece that it lacks, and then who has got least so far. Each is invited
+//! to the piece that the fewest have, among those that it needs next: others give it what everybody has. The sooner a
+//! piece is needed the more copies of it there should be, so twice as many are as good as none of a piece that is needed
+//! some time later. A seed, which all would ask for the same, so gives each piece away once before it gives any twice,
+//! in the order in which they are needed.
+//!
+//! Several may invite a neighbour to the same piece. So it tells those who have a piece when it begins to fetch it, and
+//! declines at once what it has no use for.
 //!
 //! As much is promised as can be sent soon, no more: who waits in a long line cannot go elsewhere meanwhile, and passes
 //! on late what it gets late.
@@ -22,13 +27,13 @@ use crate::time::{Duration, Instant};
 use crate::wire::message::Message;
 
 /// What goes out is promised this much time ahead of a turn, ...
-const AHEAD: Duration = Duration::from_millis(300);
+const AHEAD: Duration = Duration::from_millis(500);
 /// ... or so many turns, if that is more.
 const LEAST_AHEAD: u64 = 3;
-/// ... and so many while it is not known how fast we can send.
-const UNKNOWN_AHEAD: u64 = 4;
 /// What was promised can be asked for within this time.
 const WELCOME: Duration = Duration::from_millis(1_500);
+/// Who declined is not invited again for this time.
+const DECLINED: Duration = Duration::from_millis(100);
 /// A guest is expected to take what it took lately in this time.
 const LATELY: Duration = Duration::from_millis(500);
 /// Invitations of a neighbour at a time at least, and where there are hardly others.
@@ -37,6 +42,11 @@ const OPEN: (usize, usize) = (1, 4);
 const FEW: usize = 2;
 /// Who does not tell what it needs next is looked at so many pieces behind the first that it lacks.
 const UNTOLD: u32 = 32;
+/// A piece that comes so many times as far behind as what is looked at may have one copy where the first has one at
+/// every neighbour.
+const HORIZON: u64 = 2;
+/// Parts of a doubling.
+const DOUBLING: u64 = 64;
 /// Neighbours are equally near to a stall, or have equally much, when it differs by less than this, in bytes.
 const ALIKE: u64 = 1 << 20;
 
@@ -45,6 +55,8 @@ const ALIKE: u64 = 1 << 20;
 struct Standing {
     /// What it has in front of its playhead, in [`ALIKE`]; the most if it does not play.
     ahead: u64,
+    /// Whether we cannot give it the first piece that it lacks.
+    lacks_first: bool,
     /// What it has got, in the same.
     has: u64,
     /// How many have what it could be given, or will have it soon.
@@ -73,6 +85,16 @@ impl Torrent {
         false
     }
 
+    /// A neighbour does not want so many of the bytes that it was invited to ask for.
+    pub(super) fn on_declined(&mut self, now: Instant, peer: PeerKey, bytes: u64) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let bytes = bytes.min(p.uploads.credit.left(now));
+        p.uploads.credit.spend(bytes);
+        p.uploads.rests = Some(now + DECLINED);
+        self.invites.declined(peer, bytes / TURN);
+        self.invites.look = true;
+    }
+
     /// Invites as many neighbours as can be served soon.
     pub(super) fn offer(&mut self, now: Instant) {
         if self.pieces.have().is_empty() || !std::mem::take(&mut self.invites.look) {
@@ -96,8 +118,8 @@ impl Torrent {
             p.uploads.asked() + p.uploads.credit.left(now).saturating_sub(to_come)
         });
         let promised = takes.sum::<u64>() + self.invites.expected() * TURN;
-        let most = self.uplink_rate(now).map_or(UNKNOWN_AHEAD * TURN, |rate| TURN + rate.bytes_in(AHEAD));
-        promised + TURN <= most.max(LEAST_AHEAD * TURN)
+        let soon = self.uplink_rate(now).map_or(0, |rate| rate.bytes_in(AHEAD));
+        promised + TURN <= (TURN + soon).max(LEAST_AHEAD * TURN)
     }
 
     /// Who is invited next, and to what.
@@ -136,7 +158,7 @@ impl Torrent {
     }
 
     /// How near a neighbour is to a stall, and the piece to invite it to: of those that we can give and that it needs
-    /// next, the first one that the fewest have.
+    /// next, the one of which there are fewest copies for its place.
     fn standing(&self, peer: &Peer, promised: &BTreeMap<PieceIndex, u64>) -> Option<(PieceIndex, Standing)> {
         let geometry = self.pieces.geometry();
         let told = peer.g2g.wants();
@@ -145,17 +167,33 @@ impl Torrent {
         let first = first.map_or(told.start, PieceIndex::number);
         let next = first..told.end.max(first.saturating_add(UNTOLD)).min(geometry.pieces());
         let have = self.pieces.have();
-        let gives = |piece: &PieceIndex| lacks(piece) && have.has(*piece);
+        let gives = |piece: &PieceIndex| lacks(piece) && have.has(*piece) && !peer.g2g.is_coming(*piece);
         let copies = |piece: &PieceIndex| {
             u64::from(self.pieces.rarity(*piece)) + promised.get(piece).copied().unwrap_or_default()
         };
-        let rarest = geometry.run(next).filter(gives).min_by_key(|piece| (copies(piece), *piece));
+        let everybody = doublings(self.peers.len() as u64);
+        let horizon = next.len() as u64 * HORIZON;
+        let plenty = |piece: &PieceIndex| {
+            let behind = u64::from(piece.number().saturating_sub(first));
+            doublings(copies(piece)) + behind * everybody / horizon.max(1)
+        };
+        let rarest = geometry.run(next).filter(gives).min_by_key(|piece| (plenty(piece), *piece));
         // Where it can be given nothing of that, anything else is better than nothing.
         let piece = rarest.or_else(|| geometry.all().find(gives))?;
         let bytes = |pieces: u32| u64::from(pieces) * u64::from(geometry.piece_length()) / ALIKE;
         let ahead = if told.is_empty() { u64::MAX } else { bytes(first - told.start) };
-        Some((piece, Standing { ahead, has: bytes(peer.has.count()), copies: copies(&piece) }))
+        let lacks_first = !geometry.piece(first).is_some_and(|first| gives(&first));
+        let has = bytes(peer.has.count());
+        Some((piece, Standing { ahead, lacks_first, has, copies: copies(&piece) }))
     }
+}
+
+/// How often one is doubled until there are so many and one, in parts of a [`DOUBLING`].
+const fn doublings(copies: u64) -> u64 {
+    let many = copies.saturating_add(1);
+    let whole = many.ilog2();
+    // Between two powers of two a straight line will do.
+    whole as u64 * DOUBLING + ((many as u128 * DOUBLING as u128) >> whole) as u64 - DOUBLING
 }
 
 #[cfg(test)]
@@ -165,6 +203,7 @@ mod tests {
     use crate::metainfo::geometry::BLOCK_LENGTH;
     use crate::rate::ByteRate;
     use crate::time::Duration;
+    use crate::wire::g2g::Told;
     use crate::wire::message::{Message, RawBlock};
 
     const PIECE: u64 = super::TURN;
@@ -175,10 +214,24 @@ mod tests {
         Testbed::new(limited, PIECE, 100 * PIECE, true)
     }
 
+    /// A viewer that has these pieces, and sends one turn a second.
+    fn viewer(has: &[u32]) -> Testbed {
+        let limited = Config { upload_limit: ByteRate(PIECE), ..config() };
+        let mut bed = Testbed::new(limited, PIECE, 100 * PIECE, false);
+        bed.open(0..100 * PIECE);
+        let source = bed.connect(true);
+        bed.hear(source, Message::HaveNone);
+        has.iter().for_each(|index| bed.hear(source, Message::Have(*index)));
+        bed.hear(source, Message::Unchoke);
+        bed.give_all(source);
+        bed.input(Input::Closed { peer: source, hostile: false });
+        bed
+    }
+
     /// These become interested at the same moment; there is room for three turns.
     fn all_want_something(bed: &mut Testbed, peers: &[PeerKey]) {
         for peer in peers {
-            bed.tells(*peer, Some(0..40), None);
+            bed.tells(*peer, &Told { wants: Some(0..40), ..Told::default() });
         }
         for peer in peers {
             bed.torrent.handle(bed.now, Input::Message { peer: *peer, message: Message::Interested });
@@ -212,6 +265,70 @@ mod tests {
         all_want_something(&mut bed, &[safe, poor].concat());
         assert!(poor.iter().all(|peer| bed.invited(*peer).len() == 1), "{:?}", bed.said);
         assert!(safe.iter().all(|peer| bed.invited(*peer).is_empty()), "{:?}", bed.said);
+    }
+
+    #[test]
+    fn who_can_be_given_what_it_lacks_first_goes_before_others() {
+        let mut bed = viewer(&[0, 4]);
+        let stuck = bed.trader(&[1, 2, 3, 5, 6]);
+        let others = [(); 8].map(|()| bed.trader(&[0, 1, 2, 3]));
+        all_want_something(&mut bed, &[others.as_slice(), &[stuck]].concat());
+        assert!(!bed.invited(stuck).is_empty(), "{:?}", bed.said);
+    }
+
+    /// A neighbour that lacks two pieces, of which one of ten neighbours has the later one.
+    #[test]
+    fn the_sooner_a_piece_is_needed_the_more_copies_of_it_there_should_be() {
+        for (copies, invited_to) in [(3, 0), (9, 9)] {
+            let mut bed = viewer(&[0, 9]);
+            let others = (0..10).map(|n| bed.trader(if n < copies { &[0] } else { &[] }));
+            let others: Vec<_> = others.collect();
+            others[..3].iter().for_each(|peer| bed.hear(*peer, Message::Have(9)));
+            let guest = bed.trader(&[1, 2, 3, 4, 5, 6, 7, 8]);
+            all_want_something(&mut bed, &[guest]);
+            assert_eq!(bed.invited(guest).first(), Some(&invited_to), "{copies} copies");
+        }
+    }
+
+    #[test]
+    fn nobody_is_invited_to_what_it_is_fetching() {
+        let mut bed = seed();
+        let guest = bed.trader(&[]);
+        bed.tells(guest, &Told { fetching: Some(0), ..Told::default() });
+        all_want_something(&mut bed, &[guest]);
+        assert_eq!(bed.invited(guest).first(), Some(&1));
+    }
+
+    #[test]
+    fn who_has_no_room_for_a_piece_any_more_is_invited_to_it_again() {
+        let mut bed = seed();
+        let all: Vec<_> = (0..100).collect();
+        let guest = bed.trader(&all);
+        bed.tells(guest, &Told { lost: Some(3), ..Told::default() });
+        let rarity = [2, 3].map(|n| bed.torrent.pieces.rarity(bed.geometry.piece(n).unwrap()));
+        assert_eq!(rarity, [1, 0]);
+        all_want_something(&mut bed, &[guest]);
+        assert_eq!(bed.invited(guest).first(), Some(&3));
+    }
+
+    #[test]
+    fn when_one_declines_another_is_invited() {
+        let mut bed = seed();
+        let guests = [(); 4].map(|()| bed.trader(&[]));
+        all_want_something(&mut bed, &guests);
+        let (late, invited): (Vec<_>, Vec<_>) =
+            guests.into_iter().partition(|guest| bed.invited(*guest).is_empty());
+        let declined = u32::try_from(PIECE).ok();
+        bed.tells(invited[0], &Told { declined, ..Told::default() });
+        assert_eq!(bed.invited(late[0]).len(), 1);
+        assert!(!ask(&mut bed, invited[0], 9, 0), "it has said that it will not");
+    }
+
+    #[test]
+    fn copies_are_weighed_in_doublings() {
+        assert_eq!([0, 1, 2, 3, 7].map(super::doublings), [0, 64, 96, 128, 192]);
+        assert!((0..1_000).map(super::doublings).is_sorted());
+        assert_eq!(super::doublings(u64::MAX), 63 * 64 + 63);
     }
 
     #[test]

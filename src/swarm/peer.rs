@@ -265,6 +265,11 @@ impl Peer {
         }
     }
 
+    /// There is nothing that it could be asked for: its invitations are of no use.
+    pub fn accepts_no_more(&mut self) {
+        self.invited.clear();
+    }
+
     /// Whether it said that it has too much to send.
     pub const fn is_busy(&self) -> bool {
         self.busy.is_some()

@@ -196,6 +196,10 @@ impl Picker {
             if let Some(block) = self.scarce(now, pieces, (key, peer), rng) {
                 return Some(block);
             }
+        } else if peer.g2g.speaks()
+            && let Some(block) = self.traded(pieces, key, peer)
+        {
+            return Some(block);
         }
         let reach = if peer.g2g.speaks() { Reach::All } else { reach };
         let skip = match reach {
@@ -269,7 +273,7 @@ impl Picker {
     }
 
     /// What a reader waits for, or will jump to.
-    fn awaited(&mut self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+    pub(super) fn awaited(&mut self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
         let mut urgent = self.readers.iter_mut().map(|w| &mut w.urgent);
         let block = urgent.find_map(|run| run.pick(pieces, 0, key, peer));
         block.or_else(|| {
@@ -278,9 +282,10 @@ impl Picker {
         })
     }
 
-    /// The pieces that the first reader needs next; none where nobody reads.
+    /// The pieces that a reader needs next, one that waits if there is one; none where nobody reads.
     pub fn needed_next(&self) -> Range<u32> {
-        self.readers.first().map(|wanted| wanted.high.pieces.clone()).unwrap_or_default()
+        let waits = self.readers.iter().find(|wanted| !wanted.urgent.pieces.is_empty());
+        waits.or_else(|| self.readers.first()).map(|wanted| wanted.high.pieces.clone()).unwrap_or_default()
     }
 
     /// The pieces that readers play soon, reader by reader.
@@ -316,7 +321,7 @@ impl Picker {
         }
     }
 
-    fn begun(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+    pub(super) fn begun(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
         let open = |p: &PieceIndex| may_ask(pieces, (key, peer), *p);
         let found = pieces.open_partials().map(|(p, _)| p).find(open);
         pieces.take(found?, key)

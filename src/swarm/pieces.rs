@@ -410,6 +410,17 @@ impl Pieces {
         }
     }
 
+    /// A peer lets go of a piece; it had everything if it was `full`.
+    pub fn lose(&mut self, piece: PieceIndex, full: bool) {
+        if full {
+            self.seeds = self.seeds.saturating_sub(1);
+            for piece in self.all() {
+                self.availability[piece.index()] = self.availability[piece.index()].saturating_add(1);
+            }
+        }
+        self.uncount_have(piece);
+    }
+
     /// A peer lets go of a piece.
     pub fn uncount_have(&mut self, piece: PieceIndex) {
         self.availability[piece.index()] = self.availability[piece.index()].saturating_sub(1);

@@ -30,6 +30,9 @@ use crate::wire::message::{Message, RawBlock};
 /// Bytes in a piece of a broadcast.
 pub(super) const LIVE_PIECE: u64 = 32 * 1024;
 
+/// The number that traders have for their message.
+const TRADER_ID: u8 = 7;
+
 pub(super) struct Testbed {
     pub(super) torrent: Torrent,
     pub(super) now: Instant,
@@ -160,22 +163,21 @@ impl Testbed {
     pub(super) fn trader(&mut self, has: &[u32]) -> PeerKey {
         let peer = self.connect(true);
         self.hear(peer, Message::HaveNone);
-        let hands = ExtensionHandshake::default().announcing(g2g::NAME, 7).encode();
+        let hands = ExtensionHandshake::default().announcing(g2g::NAME, TRADER_ID).encode();
         self.hear(peer, Message::Extended { id: 0, payload: hands });
         self.hear(peer, Message::Unchoke);
         has.iter().for_each(|index| self.hear(peer, Message::Have(*index)));
         peer
     }
 
-    /// A neighbour tells what it needs next, or fetches from a seed.
-    pub(super) fn tells(
-        &mut self,
-        peer: PeerKey,
-        wants: Option<std::ops::Range<u32>>,
-        fetching: Option<u32>,
-    ) {
-        let payload = Told { wants, fetching }.encode();
-        self.hear(peer, Message::Extended { id: g2g::OUR_ID, payload });
+    /// A neighbour tells what it needs next, fetches or declines.
+    pub(super) fn tells(&mut self, peer: PeerKey, told: &Told) {
+        self.hear(peer, Message::Extended { id: g2g::OUR_ID, payload: told.encode() });
+    }
+
+    /// Whether a neighbour was told this.
+    pub(super) fn told(&self, peer: PeerKey, told: &Told) -> bool {
+        self.said.contains(&(peer, Message::Extended { id: TRADER_ID, payload: told.encode() }))
     }
 
     /// The pieces to which a peer was invited so far.

@@ -5,8 +5,11 @@
 //! or [claims](Picker::claim); who begins at the same moment as many others takes one of the first few. When all that
 //! is played soon is somewhere, seeds help out with what is needed first.
 //!
-//! *From neighbours*, when they invite us, what is played first of what they have; without an invitation only what a
-//! reader waits for.
+//! Seeds that invite know better which pieces nobody has: there it is what they invite to.
+//!
+//! *From neighbours*, when they invite us, what a reader waits for, and what was begun; then, as long as little lies
+//! behind the first hole, what they invite to, which few have and many will want to have from us; and else what is
+//! played first. Without an invitation only what a reader waits for, and that only where there is nobody to trade with.
 
 use rand::seq::IndexedRandom as _;
 use rand_pcg::Pcg64;
@@ -22,6 +25,8 @@ use crate::time::Instant;
 const RIVALS: usize = 4;
 /// ... of so many first pieces at most one is chosen by lot.
 const MAX_LOTS: usize = 4;
+/// Who has so many pieces behind the first hole fills that.
+const MANY_LOOSE: u32 = 3;
 
 impl Picker {
     /// The next block of what only seeds have, from one of them.
@@ -32,6 +37,12 @@ impl Picker {
         (key, peer): (PeerKey, &Peer),
         rng: &mut Pcg64,
     ) -> Option<Block> {
+        if peer.g2g.speaks() {
+            let block = self.begun(pieces, key, peer);
+            return block.or_else(|| self.invited_to(pieces, key, peer)).inspect(|block| {
+                self.begun_at_seed = Some(block.piece);
+            });
+        }
         let fits = |p: &PieceIndex| pieces.rarity(*p) == 0 && may_ask(pieces, (key, peer), *p);
         let begun = pieces.open_partials().map(|(piece, _)| piece).find(|p| fits(p));
         if let Some(begun) = begun {
@@ -46,6 +57,27 @@ impl Picker {
         let piece = invited.or_else(|| first.choose(rng).copied())?;
         self.begun_at_seed = Some(piece);
         pieces.take(piece, key)
+    }
+
+    /// The next block from a neighbour that invites us, if it is not what is played first.
+    pub(super) fn traded(&mut self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+        let pressing = self.awaited(pieces, key, peer).or_else(|| self.begun(pieces, key, peer));
+        pressing.or_else(|| {
+            if self.loose(pieces) < MANY_LOOSE { self.invited_to(pieces, key, peer) } else { None }
+        })
+    }
+
+    /// A block of what a neighbour invites us to.
+    fn invited_to(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+        let piece = peer.invitations().find(|piece| may_ask(pieces, (key, peer), *piece))?;
+        pieces.take(piece, key)
+    }
+
+    /// Pieces that are there behind the first that the first reader lacks.
+    fn loose(&self, pieces: &Pieces) -> u32 {
+        let (there, all) = (pieces.have(), pieces.geometry().pieces());
+        let mut ahead = pieces.geometry().run(self.needed_next().start..all);
+        ahead.find(|piece| !there.has(*piece)).map_or(0, |hole| there.count_in(hole.number()..all))
     }
 
     /// A neighbour fetches a piece from a seed, and will have it by then.
@@ -74,6 +106,7 @@ mod tests {
     use super::super::PeerKey;
     use super::super::testbed::{Testbed, config};
     use crate::time::Duration;
+    use crate::wire::g2g::Told;
     use crate::wire::message::Message;
 
     const PIECE: u64 = 64 * 1024;
@@ -98,7 +131,7 @@ mod tests {
     #[test]
     fn a_seed_is_asked_for_what_no_neighbour_has_or_fetches() {
         let (mut bed, seed, neighbour) = viewer(&[0, 1]);
-        bed.tells(neighbour, None, Some(2));
+        bed.tells(neighbour, &Told { fetching: Some(2), ..Told::default() });
         bed.hear(seed, Message::Unchoke);
         assert_eq!(pieces(&mut bed, seed), [3]);
     }
@@ -107,20 +140,42 @@ mod tests {
     fn neighbours_hear_what_is_fetched_from_a_seed() {
         let (mut bed, seed, neighbour) = viewer(&[0]);
         bed.hear(seed, Message::Unchoke);
-        let told = crate::wire::g2g::Told { wants: None, fetching: Some(1) }.encode();
-        assert!(
-            bed.said.contains(&(neighbour, Message::Extended { id: 7, payload: told })),
-            "{:?}",
-            bed.said
-        );
+        assert!(bed.told(neighbour, &Told { fetching: Some(1), ..Told::default() }), "{:?}", bed.said);
     }
 
     #[test]
-    fn a_neighbour_is_asked_when_it_invites_and_for_what_is_played_first() {
+    fn a_neighbour_is_asked_when_it_invites_and_for_what_it_invites_to() {
         let (mut bed, _, neighbour) = viewer(&[5, 7]);
         assert!(bed.requests(neighbour).is_empty());
         bed.hear(neighbour, Message::Suggest(7));
+        assert_eq!(pieces(&mut bed, neighbour), [7, 5]);
+    }
+
+    #[test]
+    fn who_has_much_behind_the_first_hole_fills_that() {
+        let (mut bed, _, neighbour) = viewer(&[10, 11, 12]);
+        bed.hear(neighbour, Message::Suggest(10));
+        bed.give_all(neighbour);
+        [5, 7].into_iter().for_each(|index| bed.hear(neighbour, Message::Have(index)));
+        bed.hear(neighbour, Message::Suggest(7));
         assert_eq!(pieces(&mut bed, neighbour), [5, 7]);
+    }
+
+    #[test]
+    fn what_is_of_no_use_of_an_invitation_is_declined() {
+        let (mut bed, _, neighbour) = viewer(&[5]);
+        bed.hear(neighbour, Message::Suggest(5));
+        let left = u32::try_from(super::super::turns::TURN - PIECE).ok();
+        assert!(bed.told(neighbour, &Told { declined: left, ..Told::default() }), "{:?}", bed.said);
+    }
+
+    #[test]
+    fn those_who_could_give_a_piece_hear_that_it_is_fetched_elsewhere() {
+        let (mut bed, _, neighbour) = viewer(&[5]);
+        let (has, lacks) = (bed.trader(&[5]), bed.trader(&[6]));
+        bed.hear(neighbour, Message::Suggest(5));
+        let fetching = Told { fetching: Some(5), ..Told::default() };
+        assert_eq!([has, lacks, neighbour].map(|peer| bed.told(peer, &fetching)), [true, false, false]);
     }
 
     #[test]

@@ -50,10 +50,11 @@ impl Torrent {
             guilty.into_iter().for_each(|ip| self.ban(now, ip, Ban::BadData));
         }
         self.pieces.verified(piece);
-        let lacking: Vec<_> =
-            self.peers.iter().filter(|(_, p)| !p.has.has(piece)).map(|(key, _)| key).collect();
+        // Those who invite others have to know what these have, and how many have what they give.
+        let hear = self.peers.iter().filter(|(_, p)| p.g2g.speaks() || !p.has.has(piece));
+        let hear: Vec<_> = hear.map(|(key, _)| key).collect();
         self.announce_live(now, piece);
-        lacking.into_iter().for_each(|peer| self.send(now, peer, Message::Have(piece.slot())));
+        hear.into_iter().for_each(|peer| self.send(now, peer, Message::Have(piece.slot())));
         self.check_complete(now);
     }
 

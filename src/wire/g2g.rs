@@ -6,8 +6,9 @@
 //! may be turned down.
 //!
 //! A dictionary whose keys may all be absent: `w` the pieces that the sender is going to need next, as a list of the
-//! first and the one behind the last; `f` a piece that it is fetching from a seed, and that others need not fetch
-//! there as well.
+//! first and the one behind the last; `f` a piece that it begins to fetch: who has it need not give it, and who lacks it
+//! need not fetch it from a seed as well; `d` how many of the bytes that the sender was invited to ask for it does not
+//! want (several may have invited it to the same piece); `l` a piece that it had and has no room for any more.
 //!
 //! Unknown keys are skipped, so that the message can grow. Known ones must be right: there are no old clients in the
 //! field whose mistakes would have to be borne.
@@ -33,8 +34,12 @@ const LIMITS: Limits = Limits { depth: 4, items: 64, length: MAX_MESSAGE };
 pub struct Told {
     /// The pieces that it is going to need next; empty where it needs none before others.
     pub wants: Option<Range<u32>>,
-    /// A piece that it is fetching from a seed.
+    /// A piece that it begins to fetch.
     pub fetching: Option<u32>,
+    /// Bytes that it was invited to ask for and does not want.
+    pub declined: Option<u32>,
+    /// A piece that it had and has no more.
+    pub lost: Option<u32>,
 }
 
 /// Why such a message is refused; the peer that sent it is closed.
@@ -46,9 +51,9 @@ pub enum G2gError {
     /// Not a bencoded dictionary, or one with too much in it.
     #[error("a {NAME} message that is no dictionary")]
     NoDictionary,
-    /// No piece has this number.
-    #[error("a {NAME} message whose '{0}' is no piece, or no list of two")]
-    Piece(&'static str),
+    /// Not a number of 32 bits, or not two of them.
+    #[error("a {NAME} message whose '{0}' is no number of 32 bits, or no list of two")]
+    Number(&'static str),
 }
 
 impl Told {
@@ -71,7 +76,9 @@ impl Told {
         let dict = root.as_dict().ok_or(G2gError::NoDictionary)?;
         Ok(Self {
             wants: dict.find(b"w").map(range_of).transpose()?,
-            fetching: dict.find(b"f").map(|value| piece_of(value, "f")).transpose()?,
+            fetching: dict.find(b"f").map(|value| number(value, "f")).transpose()?,
+            declined: dict.find(b"d").map(|value| number(value, "d")).transpose()?,
+            lost: dict.find(b"l").map(|value| number(value, "l")).transpose()?,
         })
     }
 }
@@ -81,8 +88,14 @@ impl ToBencode for Told {
 
     fn encode(&self, encoder: SingleItemEncoder<'_>) -> Result<(), Error> {
         encoder.emit_dict(|mut dict| {
+            if let Some(bytes) = self.declined {
+                dict.emit_pair(b"d", bytes)?;
+            }
             if let Some(piece) = self.fetching {
                 dict.emit_pair(b"f", piece)?;
+            }
+            if let Some(piece) = self.lost {
+                dict.emit_pair(b"l", piece)?;
             }
             if let Some(range) = &self.wants {
                 dict.emit_pair(b"w", [range.start, range.end].as_slice())?;
@@ -92,15 +105,15 @@ impl ToBencode for Told {
     }
 }
 
-fn piece_of(value: Value<'_>, key: &'static str) -> Result<u32, G2gError> {
-    value.as_u64().and_then(|piece| piece.try_into().ok()).ok_or(G2gError::Piece(key))
+fn number(value: Value<'_>, key: &'static str) -> Result<u32, G2gError> {
+    value.as_u64().and_then(|number| number.try_into().ok()).ok_or(G2gError::Number(key))
 }
 
 fn range_of(value: Value<'_>) -> Result<Range<u32>, G2gError> {
-    let mut ends = value.as_list().ok_or(G2gError::Piece("w"))?.map(|end| piece_of(end, "w"));
+    let mut ends = value.as_list().ok_or(G2gError::Number("w"))?.map(|end| number(end, "w"));
     match (ends.next(), ends.next(), ends.next()) {
         (Some(start), Some(end), None) => Ok(start?..end?),
-        _ => Err(G2gError::Piece("w")),
+        _ => Err(G2gError::Number("w")),
     }
 }
 
@@ -111,21 +124,26 @@ mod tests {
 
     fn told() -> impl Strategy<Value = Told> {
         let range = prop::option::of(any::<(u32, u32)>().prop_map(|(start, end)| start..end));
-        (range, any::<Option<u32>>()).prop_map(|(wants, fetching)| Told { wants, fetching })
+        let numbers = any::<(Option<u32>, Option<u32>, Option<u32>)>();
+        let told = |(wants, (fetching, declined, lost))| Told { wants, fetching, declined, lost };
+        (range, numbers).prop_map(told)
     }
 
     #[test]
     fn known_keys_must_be_right_and_unknown_ones_are_skipped() {
         let read = Told::decode;
         assert_eq!(read(b"de"), Ok(Told::default()));
-        assert_eq!(read(b"d1:fi7e1:wli3ei9ee1:xlee"), Ok(Told { wants: Some(3..9), fetching: Some(7) }));
+        assert_eq!(
+            read(b"d1:di5e1:fi7e1:li1e1:wli3ei9ee1:xlee"),
+            Ok(Told { wants: Some(3..9), fetching: Some(7), declined: Some(5), lost: Some(1) })
+        );
         assert_eq!(read(b"le"), Err(G2gError::NoDictionary));
-        assert_eq!(read(b"d1:f1:7e"), Err(G2gError::Piece("f")));
-        assert_eq!(read(b"d1:fi-1ee"), Err(G2gError::Piece("f")));
-        assert_eq!(read(b"d1:fi4294967296ee"), Err(G2gError::Piece("f")));
-        assert_eq!(read(b"d1:wi3ee"), Err(G2gError::Piece("w")));
-        assert_eq!(read(b"d1:wli3eee"), Err(G2gError::Piece("w")));
-        assert_eq!(read(b"d1:wli3ei4ei5eee"), Err(G2gError::Piece("w")));
+        assert_eq!(read(b"d1:f1:7e"), Err(G2gError::Number("f")));
+        assert_eq!(read(b"d1:fi-1ee"), Err(G2gError::Number("f")));
+        assert_eq!(read(b"d1:fi4294967296ee"), Err(G2gError::Number("f")));
+        assert_eq!(read(b"d1:wi3ee"), Err(G2gError::Number("w")));
+        assert_eq!(read(b"d1:wli3eee"), Err(G2gError::Number("w")));
+        assert_eq!(read(b"d1:wli3ei4ei5eee"), Err(G2gError::Number("w")));
         assert_eq!(read(&[b'd'; MAX_MESSAGE + 1]), Err(G2gError::TooLong(MAX_MESSAGE + 1)));
         assert_eq!(read(b"d1:xlllli1eeeeee"), Err(G2gError::NoDictionary), "nested too deep");
     }
