@@ -34,12 +34,13 @@ fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize
 fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
     let short = ["film.length=60s", "hosts.viewers.count=8", "limit=4min"];
     let [length, few, limit] = short;
-    let small: [(&str, &[&str]); 5] = [
+    let small: [(&str, &[&str]); 6] = [
         ("flash-crowd", &["film.length=20s", few, limit]),
         ("poisson", &short),
         ("churn", &[length, few, limit, "hosts.viewers.departure.mean-stay=30s"]),
         ("seed-leaves", &[length, few, limit, "hosts.seed.leave=40s", "hosts.viewers.arrival.duration=20s"]),
         ("mixed", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
+        ("free-riders", &[length, limit, "hosts.viewers.count=6", "hosts.free-riders.count=2"]),
     ];
     assert_eq!(small.map(|(name, _)| name), REFERENCES.map(|reference| reference.name));
     let tables =
@@ -111,7 +112,11 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
             "policy = \"tit-for-tat\"",
             "x.toml: hosts.viewers.policy = \"tit-for-tat\": write one of \"give-to-get\", \"rarest-first\", \"sequential\", \"sequential-to-all\"",
         ),
-        ("count = 20", "behaviour = \"odd\"", "x.toml: hosts.viewers.behaviour = \"odd\": write \"honest\""),
+        (
+            "count = 20",
+            "behaviour = \"odd\"",
+            "x.toml: hosts.viewers.behaviour = \"odd\": write one of \"honest\", \"free-rider\"",
+        ),
         (
             "count = 20",
             "departure = \"early\"",
@@ -140,7 +145,7 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
         (
             "seed = 1",
             "seed = 1\nsupply = 0.05",
-            "x.toml: supply = 0.05: the seeds alone send more than that, or nobody else is there; write a larger supply, or 'link.up' of the seeds smaller",
+            "x.toml: supply = 0.05: the seeds alone send more than that, or nobody else gives anything; write a larger supply, or 'link.up' of the seeds smaller",
         ),
     ];
     for (old, new, said) in cases {
@@ -157,6 +162,26 @@ fn supply_scales_the_uplinks_of_those_who_want_the_film() {
     let plan = reference("flash-crowd", &["supply=1.5", "hosts.viewers.count=10"]);
     let ups = plan.classes.iter().map(|class| class.count as u64 * plan.up(class));
     assert_eq!(ups.collect::<Vec<_>>(), [2 * 625_000, 13 * 625_000]);
+}
+
+/// They need the film, and others have to bring it up.
+#[test]
+fn supply_counts_nothing_of_those_who_give_nothing() {
+    let set = ["supply=1.5", "hosts.viewers.count=8", "hosts.free-riders.count=2"];
+    let plan = reference("free-riders", &set);
+    let ups = plan.classes.iter().map(|class| class.count as u64 * plan.up(class));
+    assert_eq!(ups.collect::<Vec<_>>(), [4 * 125_000, 11 * 125_000, 2 * 125_000]);
+}
+
+#[test]
+fn free_riders_take_and_give_nothing() {
+    let set = ["hosts.viewers.count=6", "hosts.free-riders.count=2", "film.length=60s"];
+    let plan = reference("free-riders", &set);
+    let results = results(&plan, 1, &[Policy::default()], 1);
+    let [viewers, riders] = [1, 2].map(|class| results.series[0].figures(Some(class)));
+    assert!(results.to_string().contains("behaviour"), "{results}");
+    assert_eq!((riders["ended_share"].mean, riders["given_share"].mean), (1.0, 0.0), "{results}");
+    assert!(viewers["given_share"].mean > 0.3, "{results}");
 }
 
 /// A scenario with everything in it.

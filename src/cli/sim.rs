@@ -89,8 +89,8 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
   film = { length = \"60s\", bitrate = \"5 Mbit/s\", piece-length = \"256 KiB\" }
   tracker = \"30..50\"                  # how many addresses it tells, at random; or a number, or \"all\"
   max-peers = 80                      # connections of one engine
-  supply = 1.5                        # optional: links of viewers and leechers are scaled, so that all uplinks
-                                      # together have so many times what viewers and leechers need
+  supply = 1.5                        # optional: links of viewers and leechers are scaled, so that the uplinks of
+                                      # all who give have so many times what viewers and leechers need
   [[hosts]]                           # for each class of hosts:
   name = \"viewers\"
   count = 20
@@ -99,7 +99,7 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
   upload-limit = \"0.9x\"               # the engine's own, as max-upload-rate
   nat = 0.3                           # the share of them that nobody can call
   policy = \"give-to-get\"              # or rarest-first, sequential, sequential-to-all
-  behaviour = \"honest\"
+  behaviour = \"honest\"               # or free-rider: takes like anybody and gives nothing
   arrival = { kind = \"poisson\", mean-gap = \"3s\" }         # { kind = \"at once\", spread = \"1s\" },
                                                           # { kind = \"evening\", duration = \"20min\" }
   departure = { kind = \"at the end\", linger = \"30s\" }     # { kind = \"early\", mean-stay = \"2min\" }, \"never\"

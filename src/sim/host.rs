@@ -15,6 +15,7 @@ use crate::wire::handshake::Hello;
 
 use super::arrivals::Arrivals;
 use super::checks::Checks;
+use super::conduct::Conduct;
 use super::disk::{Disk, DiskPlan, Matter};
 use super::held::Held;
 use super::live_source::LiveSource;
@@ -41,6 +42,8 @@ pub struct HostPlan {
     pub watchers: Vec<LivePlan>,
     /// The broadcast is made there.
     pub source: Option<LiveSource>,
+    /// How it keeps to the rules.
+    pub conduct: Conduct,
 }
 
 /// What a step leaves for the world to do.
@@ -69,6 +72,7 @@ pub struct EngineHost {
     viewers: Vec<Viewer>,
     watchers: Vec<LiveViewer>,
     source: Option<LiveSource>,
+    conduct: Conduct,
     checks: Checks,
     ends: PeerTable<End>,
     events: Vec<(Instant, Event)>,
@@ -104,6 +108,7 @@ impl EngineHost {
             viewers: viewers.map(viewer).collect(),
             watchers: watchers.collect(),
             source: plan.source,
+            conduct: plan.conduct,
             checks: Checks::new(seed, name.to_owned(), geometry, matter.clone(), &plan.config),
             torrent: Torrent::new(plan.config, geometry, have, Instant::ZERO, engine_seed),
             disk: Disk::new(geometry, plan.disk, written, matter),
@@ -145,6 +150,9 @@ impl EngineHost {
     /// Something happened: hands it in and adds what has to be done to `deeds`. Call with [`Input::Timeout`] after
     /// [`EngineHost::connect`] and at the latest at [`EngineHost::wake`].
     pub fn step(&mut self, now: Instant, input: Input, deeds: &mut Vec<Deed>) {
+        if let Some(answer) = self.conduct.answers(&input) {
+            return deeds.push(Deed::Output(answer));
+        }
         self.inputs.push_back(input);
         self.capture(now);
         for _ in 0..MAX_ROUNDS {
@@ -274,7 +282,11 @@ impl EngineHost {
                 }
                 Output::Start(job) => self.start(now, job, deeds),
                 Output::Event(event) => self.on_event(now, event),
-                Output::Close { .. } | Output::Send { .. } | Output::Dial { .. } | Output::WantPeers => {
+                Output::Send { peer, message } => {
+                    let said = self.conduct.says(message);
+                    deeds.extend(said.map(|message| Deed::Output(Output::Send { peer, message })));
+                }
+                Output::Close { .. } | Output::Dial { .. } | Output::WantPeers => {
                     deeds.push(Deed::Output(output));
                 }
             }

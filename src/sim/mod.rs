@@ -15,6 +15,7 @@ pub mod arrivals;
 pub mod behaviour;
 pub mod broadcast;
 pub mod checks;
+pub mod conduct;
 pub mod disk;
 pub mod held;
 pub mod host;

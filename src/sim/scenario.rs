@@ -13,6 +13,7 @@ use crate::swarm::serving::Serving;
 use crate::time::{Duration, Instant};
 
 use super::behaviour::{Behaviour, Honest};
+use super::conduct::Conduct;
 use super::disk::{DiskPlan, Matter};
 use super::host::{EngineHost, HostPlan};
 use super::link::{Change, Link};
@@ -192,5 +193,6 @@ pub fn plan(config: Config) -> HostPlan {
         viewers: Vec::new(),
         watchers: Vec::new(),
         source: None,
+        conduct: Conduct::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::sim::conduct::Conduct;
 use crate::swarm::policy::Policy;
 use crate::time::Duration;
 
@@ -45,25 +46,6 @@ impl Field for Role {
 
     fn read(value: &toml::Value) -> Option<Self> {
         Self::ALL.into_iter().find(|role| value.as_str() == Some(role.name()))
-    }
-}
-
-/// How a host keeps to the rules of its policy.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub enum Conduct {
-    /// It does.
-    #[default]
-    Honest,
-}
-
-impl Conduct {
-    const ALL: [Self; 1] = [Self::Honest];
-
-    /// Its name in scenarios.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Honest => "honest",
-        }
     }
 }
 
@@ -142,7 +124,7 @@ pub struct Class {
     pub nat: f64,
     /// What their engines follow; `None`: the default, which comparisons replace.
     pub policy: Option<Policy>,
-    /// Whether they keep to it.
+    /// How they keep to the rules.
     pub conduct: Conduct,
     /// When they come.
     pub arrival: Arrival,
@@ -182,7 +164,7 @@ impl Class {
         self.policy.filter(|policy| *policy != Policy::default()).unwrap_or(instead)
     }
 
-    /// Whether its hosts need the film, and give of what they have of it.
+    /// Whether its hosts need the film.
     pub const fn is_fed(&self) -> bool {
         !matches!(self.role, Role::Seed)
     }

@@ -89,7 +89,7 @@ impl Plan {
     pub fn up(&self, class: &Class) -> u64 {
         let own = class.access.up.of(self.film.bitrate);
         match self.scale() {
-            Some(scale) if class.is_fed() => ((own as f64 * scale) as u64).max(1),
+            Some(scale) if class.is_fed() && class.conduct.gives() => ((own as f64 * scale) as u64).max(1),
             _ => own,
         }
     }
@@ -99,11 +99,13 @@ impl Plan {
         self.classes.iter().map(|class| class.count).sum()
     }
 
-    /// What the links of those who want the film are multiplied with, so that the sum is what `supply` says.
+    /// What the links of those who want the film are multiplied with, so that the sum is what `supply` says. Those who
+    /// give nothing need something, and have no part in the sum.
     fn scale(&self) -> Option<f64> {
         let supply = self.supply?;
         let sum = |fed| {
-            let classes = self.classes.iter().filter(move |class| class.is_fed() == fed);
+            let gives = self.classes.iter().filter(|class| class.conduct.gives());
+            let classes = gives.filter(move |class| class.is_fed() == fed);
             classes.map(|c| c.count as f64 * c.access.up.of(self.film.bitrate) as f64).sum::<f64>()
         };
         let fed = self.classes.iter().filter(|class| class.is_fed()).map(|c| c.count).sum::<usize>();
@@ -133,7 +135,7 @@ impl Plan {
         if !(1..=MAX_HOSTS as usize).contains(&self.hosts()) {
             return wrong(format!("{} hosts in all: allowed are 1 to {MAX_HOSTS}", self.hosts()));
         }
-        for class in self.classes.iter().filter(|_| self.supply.is_some()) {
+        for class in self.classes.iter().filter(|class| self.supply.is_some() && class.conduct.gives()) {
             if class.access.up == Rate::Unlimited {
                 return wrong(format!(
                     "supply needs to know what everybody sends: give hosts.{}.link.up a rate",
@@ -143,8 +145,8 @@ impl Plan {
         }
         if self.scale().is_some_and(|scale| scale.is_nan() || scale <= 0.0 || scale.is_infinite()) {
             return wrong(format!(
-                "supply = {}: the seeds alone send more than that, or nobody else is there; write a larger supply, \
-                 or 'link.up' of the seeds smaller",
+                "supply = {}: the seeds alone send more than that, or nobody else gives anything; write a larger \
+                 supply, or 'link.up' of the seeds smaller",
                 self.supply.unwrap_or_default()
             ));
         }

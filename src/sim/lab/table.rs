@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::metainfo::playtime;
+use crate::sim::conduct::Conduct;
 use crate::sim::world::Tracker;
 use crate::swarm::policy::Policy;
 use crate::time::Duration;
@@ -78,15 +79,19 @@ impl Results<'_> {
             [only] => Some(only.policy),
             _ => None,
         };
-        let head =
-            ["hosts", "count", "role", "up", "down", "limit", "nat", "policy"].map(str::to_owned).to_vec();
-        let rows = plan.classes.iter().map(|class| hosts(plan, class, policy).to_vec());
-        write!(f, "\n{}", grid(&[head].into_iter().chain(rows).collect::<Vec<_>>()))
+        let head = ["hosts", "count", "role", "up", "down", "limit", "nat", "policy", "behaviour"]
+            .map(str::to_owned);
+        let rows = plan.classes.iter().map(|class| hosts(plan, class, policy));
+        let mut rows: Vec<_> = [head].into_iter().chain(rows).map(Vec::from).collect();
+        if plan.classes.iter().all(|class| class.conduct == Conduct::Honest) {
+            rows.iter_mut().for_each(|row| _ = row.pop());
+        }
+        write!(f, "\n{}", grid(&rows))
     }
 }
 
 /// The line of a class; `policy`: what is in place of the default, if one is.
-fn hosts(plan: &Plan, class: &Class, policy: Option<Policy>) -> [String; 8] {
+fn hosts(plan: &Plan, class: &Class, policy: Option<Policy>) -> [String; 9] {
     let rate = |rate| if rate == 0 { "-".to_owned() } else { bits(rate) };
     let policy = match class.policy(policy.unwrap_or_default()) {
         Policy::GiveToGet if policy.is_none() => "compared".to_owned(),
@@ -101,6 +106,7 @@ fn hosts(plan: &Plan, class: &Class, policy: Option<Policy>) -> [String; 8] {
         rate(class.upload_limit.of(plan.film.bitrate)),
         percent(class.nat),
         policy,
+        class.conduct.name().to_owned(),
     ]
 }
 

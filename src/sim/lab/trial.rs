@@ -80,6 +80,7 @@ impl Trial {
             let host = HostPlan {
                 complete: class.role == Role::Seed,
                 viewers: viewer.into_iter().collect(),
+                conduct: class.conduct,
                 ..self::plan(self.config(plan, class))
             };
             let id = scenario.engine(&class.name, link, joins, host);
