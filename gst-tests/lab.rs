@@ -34,13 +34,14 @@ fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize
 fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
     let short = ["film.length=60s", "hosts.viewers.count=8", "limit=4min"];
     let [length, few, limit] = short;
-    let small: [(&str, &[&str]); 6] = [
+    let small: [(&str, &[&str]); 7] = [
         ("flash-crowd", &["film.length=20s", few, limit]),
         ("poisson", &short),
         ("churn", &[length, few, limit, "hosts.viewers.departure.mean-stay=30s"]),
         ("seed-leaves", &[length, few, limit, "hosts.seed.leave=40s", "hosts.viewers.arrival.duration=20s"]),
         ("mixed", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
         ("free-riders", &[length, limit, "hosts.viewers.count=6", "hosts.free-riders.count=2"]),
+        ("stock-clients", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
     ];
     assert_eq!(small.map(|(name, _)| name), REFERENCES.map(|reference| reference.name));
     let tables =
@@ -162,6 +163,21 @@ fn supply_scales_the_uplinks_of_those_who_want_the_film() {
     let plan = reference("flash-crowd", &["supply=1.5", "hosts.viewers.count=10"]);
     let ups = plan.classes.iter().map(|class| class.count as u64 * plan.up(class));
     assert_eq!(ups.collect::<Vec<_>>(), [2 * 625_000, 13 * 625_000]);
+}
+
+#[test]
+fn all_who_need_the_film_tell_when_they_had_it() {
+    let plan = reference(
+        "stock-clients",
+        &["film.length=30s", "hosts.viewers.count=3", "hosts.stock.count=3", "hosts.viewers.leave=20s"],
+    );
+    let results = results(&plan, 1, &[Policy::GiveToGet, Policy::RarestFirst], 2);
+    let [ours, theirs] = [0, 1].map(|series| results.series[series].figures(Some(1))["completion_p95"].mean);
+    assert!(ours.is_finite() && theirs.is_finite() && ours != theirs, "{results}");
+    let viewers = results.series[0].figures(Some(2));
+    // Who left before has no time; it did not get everything all the same.
+    assert!(viewers["completed_share"].mean < 1.0, "{results}");
+    assert!(viewers.get("completion_p95").is_none_or(|time| time.mean.is_finite()), "{results}");
 }
 
 /// They need the film, and others have to bring it up.

@@ -112,18 +112,18 @@ pub const FIGURES: [Figure; 20] = [
             (all > 0).then(|| good as f64 / all as f64)
         },
     ),
-    figure("completed_share", "leechers that completed", Unit::Share, "leechers that got everything", |g| {
-        let (all, done) = (g.leechers().count(), g.leechers().filter(|h| h.completed.is_some()).count());
+    figure("completed_share", "had everything", Unit::Share, "those who got everything", |g| {
+        let (all, done) = (g.fed().count(), g.fed().filter(|host| host.completed.is_some()).count());
         (all > 0).then(|| done as f64 / all as f64)
     }),
     figure(
         "completion_p50",
-        "completed, median",
+        "everything, median",
         Unit::Seconds,
-        "from coming to having everything, of leechers",
+        "from coming to having everything, of those who did not leave before",
         |g| percentile_of(g.completions(), 50),
     ),
-    figure("completion_p95", "completed, 95 %", Unit::Seconds, "the same, of the last of 95 %", |g| {
+    figure("completion_p95", "everything, 95 %", Unit::Seconds, "the same, of the last of 95 %", |g| {
         percentile_of(g.completions(), 95)
     }),
     figure("given_per_got", "given per got", Unit::Ratio, "bytes given for each byte got", |g| {
@@ -162,12 +162,15 @@ impl<'a> Group<'a> {
         self.viewings().filter_map(|viewing| viewing.needed)
     }
 
-    fn leechers(&self) -> impl Iterator<Item = &'a HostOutcome> {
-        self.hosts.iter().copied().filter(|host| host.role == Role::Leecher)
+    /// Those who need the film.
+    fn fed(&self) -> impl Iterator<Item = &'a HostOutcome> {
+        self.hosts.iter().copied().filter(|host| host.role != Role::Seed)
     }
 
+    /// In seconds, infinite of those who are still at it.
     fn completions(&self) -> impl Iterator<Item = f64> {
-        self.leechers().map(|host| host.completed.unwrap_or(f64::INFINITY))
+        let stayed = self.fed().filter(|host| host.completed.is_some() || !host.left);
+        stayed.map(|host| host.completed.unwrap_or(f64::INFINITY))
     }
 
     /// Itself, if it is not all hosts.

@@ -27,6 +27,8 @@ pub struct HostOutcome {
     pub role: Role,
     /// How long it was there.
     pub stay: f64,
+    /// Whether it left.
+    pub left: bool,
     /// Payload out.
     pub given: u64,
     /// Payload in.
@@ -89,6 +91,7 @@ impl HostOutcome {
         Some(Self {
             role,
             stay: (left - joined).as_secs_f64(),
+            left: host.left().is_some(),
             given: stats.uploaded,
             got: stats.downloaded,
             wasted: stats.wasted,

@@ -10,13 +10,17 @@ pub struct Reference {
 }
 
 /// All of them.
-pub const REFERENCES: [Reference; 6] = [
+pub const REFERENCES: [Reference; 7] = [
     Reference { name: "flash-crowd", text: include_str!("../../../gst-tests/scenarios/flash-crowd.toml") },
     Reference { name: "poisson", text: include_str!("../../../gst-tests/scenarios/poisson.toml") },
     Reference { name: "churn", text: include_str!("../../../gst-tests/scenarios/churn.toml") },
     Reference { name: "seed-leaves", text: include_str!("../../../gst-tests/scenarios/seed-leaves.toml") },
     Reference { name: "mixed", text: include_str!("../../../gst-tests/scenarios/mixed.toml") },
     Reference { name: "free-riders", text: include_str!("../../../gst-tests/scenarios/free-riders.toml") },
+    Reference {
+        name: "stock-clients",
+        text: include_str!("../../../gst-tests/scenarios/stock-clients.toml"),
+    },
 ];
 
 impl Reference {
