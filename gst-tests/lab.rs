@@ -1,6 +1,17 @@
-//! The swarm laboratory: scenarios from files, their tables, and what is said of files that are none.
+//! The swarm laboratory: scenarios from files, their tables, what is said of files that are none, and small swarms drawn
+//! by lot: `SWARM_TEST_SWARMS=1000` draws so many (50), `SWARM_TEST_SEED=17` begins with that one (0).
 
+#[path = "support/drawn.rs"]
+mod drawn;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use drawn::{Drawn, draw};
 use gstswarm::sim::lab::batch::Batch;
+use gstswarm::sim::lab::class::Role;
+use gstswarm::sim::lab::outcome::Outcome;
 use gstswarm::sim::lab::plan::Plan;
 use gstswarm::sim::lab::plot::plot;
 use gstswarm::sim::lab::reference::{REFERENCES, Reference};
@@ -22,7 +33,7 @@ fn reference(name: &str, set: &[&str]) -> Plan {
 /// Runs a plan on so many threads.
 fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize) -> Results<'a> {
     let batch = Batch::new(plan, seeds, policies);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| batch.work());
         }
@@ -263,4 +274,74 @@ fn a_picture_shows_all_classes_and_policies_and_is_the_same_again() {
         words.iter().for_each(|word| assert!(picture.contains(word), "{word}"));
     }
     assert_eq!(one, draw(&[Policy::GiveToGet]));
+}
+
+fn environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// What went wrong in a swarm that was drawn, if anything did.
+fn wrong(drawn: &Drawn) -> Option<String> {
+    let run = || {
+        let plan = Plan::read("drawn.toml", &drawn.text, &[]).map_err(|error| error.to_string())?;
+        let batch = Batch::new(&plan, 1, &[Policy::default()]);
+        batch.work();
+        let outcomes = batch.outcomes().map_err(|broken| broken.to_string())?;
+        outcomes
+            .and_then(|mut all| all.pop())
+            .map(|(_, run)| run)
+            .ok_or_else(|| "nothing came out".to_owned())
+    };
+    match (run(), run()) {
+        (Err(error), _) => Some(error),
+        (one, other) if one != other => Some("the same seed is another run".to_owned()),
+        (Ok(run), _) => waits_for_ever(&run).filter(|_| drawn.fair),
+    }
+}
+
+/// Somebody who stayed and did not get what it wanted.
+fn waits_for_ever(run: &Outcome) -> Option<String> {
+    let waits = run.hosts().find(|host| match host.role {
+        Role::Viewer => host.viewing.as_ref().is_some_and(|viewing| !viewing.content),
+        Role::Leecher => host.completed.is_none() && !host.left,
+        Role::Seed => false,
+    });
+    waits.map(|host| format!("at {:?} somebody still waits: {host:?}", run.end))
+}
+
+/// The watchers beside all engines see that no rule is broken (`sim::checks`), and nobody waits for ever.
+#[test]
+fn swarms_drawn_by_lot_break_no_rule_and_leave_nobody_waiting() {
+    let first = environment("SWARM_TEST_SEED", 0);
+    let seeds = first..first + environment("SWARM_TEST_SWARMS", 50);
+    let next = AtomicU64::new(seeds.start);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let all_wrong = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let drawn = draw(seed);
+                    if let Some(wrong) = wrong(&drawn) {
+                        all_wrong.lock().expect("no thread panics").push((seed, wrong, drawn.text));
+                    }
+                }
+            });
+        }
+    });
+    let mut all_wrong = all_wrong.into_inner().expect("no thread panics");
+    all_wrong.sort();
+    for (seed, wrong, _) in &all_wrong {
+        eprintln!("SWARM_TEST_SEED={seed}: {wrong}");
+    }
+    if let Some((seed, wrong, text)) = all_wrong.first() {
+        panic!(
+            "{wrong}\nto see it again: SWARM_TEST_SEED={seed} SWARM_TEST_SWARMS=1 cargo test --test lab drawn, \
+             or swarm sim with this file:\n\n{text}"
+        );
+    }
 }
