@@ -114,10 +114,15 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
         ),
         (
             "count = 20",
-            "count = 2001",
-            "x.toml: hosts.viewers.count = 2001: write a whole number from 0 to 2000",
+            "count = 10001",
+            "x.toml: hosts.viewers.count = 10001: write a whole number from 0 to 10000",
         ),
-        ("count = 20", "count = 2000", "x.toml: 2001 hosts in all: allowed are 1 to 2000"),
+        ("count = 20", "count = 10000", "x.toml: 10001 hosts in all: allowed are 1 to 10000"),
+        (
+            "max-peers = 80",
+            "max-peers = 1000\n[[hosts]]\nname = \"more\"\ncount = 9000\nrole = \"viewer\"",
+            "x.toml: 9021 hosts of at most 1000 peers and a film in 144 pieces take about 35 GiB, at most 4 are taken: write fewer hosts, a smaller max-peers, or a larger film.piece-length",
+        ),
         ("count = 20", "nat = 1.5", "x.toml: hosts.viewers.nat = 1.5: write a share from 0.0 to 1.0"),
         (
             "count = 20",

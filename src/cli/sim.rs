@@ -93,7 +93,7 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
                                       # all who give have so many times what viewers and leechers need
   [[hosts]]                           # for each class of hosts:
   name = \"viewers\"
-  count = 20
+  count = 20                          # at most 10000 in all
   role = \"viewer\"                     # or \"seed\", or \"leecher\": fetches all and watches nothing
   link = { up = \"1x\", down = \"8x\", latency = \"5ms..40ms\", jitter = \"5ms\", loss = 0.001 }
   upload-limit = \"0.9x\"               # the engine's own, as max-upload-rate
@@ -142,7 +142,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     args.plot.iter().try_for_each(|path| output::check_free(path, args.force))?;
     let batch = Batch::new(&plan, args.seeds.get(), &policies);
     let interrupt = Interrupt::install_silently()?;
-    simulate(&batch, &interrupt)?;
+    simulate(&batch, plan.runs_at_a_time(), &interrupt)?;
     let Some(outcomes) = batch.outcomes()? else { return Ok(Exit::Interrupted) };
     let results = Results::new(&plan, outcomes);
     if let Some(path) = &args.plot {
@@ -206,9 +206,10 @@ fn policies(args: &Args) -> anyhow::Result<Vec<Policy>> {
     Ok(policies)
 }
 
-/// Runs all of it on all cores, and tells how far it is.
-fn simulate(batch: &Batch<'_>, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(batch.trials());
+/// Runs all of it on all cores, `most` runs at a time, and tells how far it is.
+fn simulate(batch: &Batch<'_>, most: usize, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(batch.trials()).min(most);
     let mut status = progress::Status::new();
     thread::scope(|scope| {
         let spawn =

@@ -13,7 +13,7 @@ use super::stay::Stay;
 use super::values::{Name, Rate, Share, Span, Times, Whole, one_of};
 
 /// Most hosts of a scenario.
-pub(super) const MAX_HOSTS: u64 = 2_000;
+pub(super) const MAX_HOSTS: u64 = 10_000;
 
 /// What a host wants.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

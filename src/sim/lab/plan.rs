@@ -21,6 +21,16 @@ const MAX_CLASSES: usize = 16;
 const MAX_FILM: u64 = 8 << 30;
 /// Pieces of a film.
 const MAX_PIECES: u64 = 65_536;
+/// Bytes that runs may take, all that are made at a time together.
+const MAX_MEMORY: u64 = 4 << 30;
+/// Bytes of a host, ...
+const HOST_MEMORY: u64 = 64 << 10;
+/// ... for each piece of the film, ...
+const PIECE_MEMORY: u64 = 8;
+/// ... for each of its peers, and for so many pieces of each of them a byte: what it has is known to the engine and to
+/// its watcher.
+const PEER_MEMORY: u64 = 4 << 10;
+const PIECES_A_BYTE: u64 = 3;
 
 /// A scenario.
 #[derive(Clone, Debug)]
@@ -99,6 +109,22 @@ impl Plan {
         self.classes.iter().map(|class| class.count).sum()
     }
 
+    /// How many runs may be made at a time.
+    pub fn runs_at_a_time(&self) -> usize {
+        usize::try_from(MAX_MEMORY / self.memory()).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes that a run takes, about, and rather too many.
+    fn memory(&self) -> u64 {
+        let (hosts, pieces) = (self.hosts() as u64, self.pieces());
+        let peers = (self.max_peers as u64).min(hosts);
+        hosts * (HOST_MEMORY + pieces * PIECE_MEMORY + peers * (PEER_MEMORY + pieces / PIECES_A_BYTE))
+    }
+
+    fn pieces(&self) -> u64 {
+        self.film.total().div_ceil(u64::from(self.film.piece_length))
+    }
+
     /// What the links of those who want the film are multiplied with, so that the sum is what `supply` says. Those who
     /// give nothing need something, and have no part in the sum.
     fn scale(&self) -> Option<f64> {
@@ -134,6 +160,17 @@ impl Plan {
         }
         if !(1..=MAX_HOSTS as usize).contains(&self.hosts()) {
             return wrong(format!("{} hosts in all: allowed are 1 to {MAX_HOSTS}", self.hosts()));
+        }
+        if self.runs_at_a_time() == 0 {
+            return wrong(format!(
+                "{} hosts of at most {} peers and a film in {} pieces take about {} GiB, at most {} are taken: write \
+                 fewer hosts, a smaller max-peers, or a larger film.piece-length",
+                self.hosts(),
+                self.max_peers,
+                self.pieces(),
+                self.memory() >> 30,
+                MAX_MEMORY >> 30
+            ));
         }
         for class in self.classes.iter().filter(|class| self.supply.is_some() && class.conduct.gives()) {
             if class.access.up == Rate::Unlimited {
