@@ -45,7 +45,7 @@ fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize
 fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
     let short = ["film.length=60s", "hosts.viewers.count=8", "limit=4min"];
     let [length, few, limit] = short;
-    let small: [(&str, &[&str]); 7] = [
+    let small: [(&str, &[&str]); 8] = [
         ("flash-crowd", &["film.length=20s", few, limit]),
         ("poisson", &short),
         ("churn", &[length, few, limit, "hosts.viewers.departure.mean-stay=30s"]),
@@ -53,6 +53,7 @@ fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
         ("mixed", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
         ("free-riders", &[length, limit, "hosts.viewers.count=6", "hosts.free-riders.count=2"]),
         ("stock-clients", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
+        ("live", &[few, "limit=90s"]),
     ];
     assert_eq!(small.map(|(name, _)| name), REFERENCES.map(|reference| reference.name));
     let tables =
@@ -90,7 +91,7 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
         (
             "limit",
             "limits",
-            "x.toml: there is no key limits; allowed are title, seed, limit, film, tracker, max-peers, supply, hosts",
+            "x.toml: there is no key limits; allowed are title, seed, limit, film, broadcast, tracker, max-peers, supply, hosts",
         ),
         (
             "latency = \"20ms\"",
@@ -105,12 +106,12 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
         (
             "role = \"seed\"",
             "role = \"sead\"",
-            "x.toml: hosts.seed.role = \"sead\": write one of \"viewer\", \"seed\", \"leecher\"",
+            "x.toml: hosts.seed.role = \"sead\": write one of \"viewer\", \"seed\", \"leecher\", \"broadcaster\"",
         ),
         (
             "role = \"seed\"",
             "",
-            "x.toml: hosts.seed.role is missing; write one of \"viewer\", \"seed\", \"leecher\"",
+            "x.toml: hosts.seed.role is missing; write one of \"viewer\", \"seed\", \"leecher\", \"broadcaster\"",
         ),
         (
             "count = 20",
@@ -121,7 +122,7 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
         (
             "max-peers = 80",
             "max-peers = 1000\n[[hosts]]\nname = \"more\"\ncount = 9000\nrole = \"viewer\"",
-            "x.toml: 9021 hosts of at most 1000 peers and a film in 144 pieces take about 35 GiB, at most 4 are taken: write fewer hosts, a smaller max-peers, or a larger film.piece-length",
+            "x.toml: 9021 hosts of at most 1000 peers and 144 pieces take about 35 GiB, at most 4 are taken: write fewer hosts, a smaller max-peers, a larger piece-length or, for a broadcast, a shorter limit",
         ),
         ("count = 20", "nat = 1.5", "x.toml: hosts.viewers.nat = 1.5: write a share from 0.0 to 1.0"),
         (
@@ -155,6 +156,16 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
             "x.toml: a film of 54000000000 bytes in 205994 pieces: allowed are at most 8589934592 bytes and 65536 pieces, and at least one second",
         ),
         (
+            "role = \"seed\"",
+            "role = \"broadcaster\"",
+            "x.toml: hosts.seed.role = \"broadcaster\": a film has none; write \"seed\", or a broadcast in place of the film",
+        ),
+        (
+            "film = ",
+            "broadcast = { bitrate = \"1 Mbit/s\" }\nfilm = ",
+            "x.toml: film or broadcast: write one of them",
+        ),
+        (
             "name = \"viewers\"",
             "name = \"seed\"",
             "x.toml: two classes of hosts are called 'seed': each needs a name of its own",
@@ -179,6 +190,63 @@ fn supply_scales_the_uplinks_of_those_who_want_the_film() {
     let plan = reference("flash-crowd", &["supply=1.5", "hosts.viewers.count=10"]);
     let ups = plan.classes.iter().map(|class| class.count as u64 * plan.up(class));
     assert_eq!(ups.collect::<Vec<_>>(), [2 * 625_000, 13 * 625_000]);
+}
+
+#[test]
+fn what_a_broadcast_cannot_have_is_refused() {
+    let text = Reference::named("live").expect("a reference scenario").text;
+    let cases = [
+        (
+            "role = \"broadcaster\"",
+            "role = \"seed\"",
+            "a broadcast needs one host with the role \"broadcaster\": here are 0",
+        ),
+        (
+            "role = \"viewer\"",
+            "role = \"leecher\"",
+            "in a broadcast, hosts.viewers.role: write \"viewer\" or \"broadcaster\"",
+        ),
+        (
+            "count = 60",
+            "seeks = \"9s\"",
+            "in a broadcast, hosts.viewers.seeks: leave it out, all watch what is made just now",
+        ),
+        (
+            "count = 60",
+            "policy = \"sequential\"",
+            "in a broadcast, hosts.viewers.policy: leave it out, it is about films",
+        ),
+        (
+            "{ kind = \"early\", mean-stay = \"4min\" }",
+            "\"at the end\"",
+            "in a broadcast, hosts.viewers.departure: write \"early\" or \"never\", a broadcast has no end",
+        ),
+        (
+            "ring = \"10min\"",
+            "ring = \"10s\"",
+            "a ring of 640000 bytes in 19 pieces: allowed are at most 8589934592 bytes, and 64 to 65536 pieces",
+        ),
+    ];
+    for (old, new, said) in cases {
+        assert!(text.contains(old), "{old}");
+        let error = Plan::read("x.toml", &text.replacen(old, new, 1), &[]).expect_err(new).to_string();
+        assert_eq!(error, format!("x.toml: {said}"));
+    }
+}
+
+#[test]
+fn a_broadcast_is_watched_behind_its_capture() {
+    let plan = reference("live", &["hosts.viewers.count=6", "limit=1min"]);
+    let results = results(&plan, 1, &[Policy::default()], 1);
+    let [source, viewers] = [0, 1].map(|class| results.series[0].figures(Some(class)));
+    assert!((0.01..1.0).contains(&source["given_share"].mean), "{results}");
+    assert!(viewers["start_up_p95"].mean < 10.0 && viewers["dropped_share"].mean < 0.01, "{results}");
+    assert!((1.0..30.0).contains(&viewers["delay_p95"].mean), "{results}");
+    for film in ["ended_share", "completed_share", "needed_max"] {
+        assert!(!viewers.contains_key(film), "{film}\n{results}");
+    }
+    let picture = plot(&results).expect("a picture");
+    assert!(picture.contains("broadcast of 512 kbit/s"), "{results}");
 }
 
 #[test]
@@ -309,7 +377,7 @@ fn waits_for_ever(run: &Outcome) -> Option<String> {
     let waits = run.hosts().find(|host| match host.role {
         Role::Viewer => host.viewing.as_ref().is_some_and(|viewing| !viewing.content),
         Role::Leecher => host.completed.is_none() && !host.left,
-        Role::Seed => false,
+        Role::Seed | Role::Broadcaster => false,
     });
     waits.map(|host| format!("at {:?} somebody still waits: {host:?}", run.end))
 }

@@ -17,6 +17,7 @@ use crate::sim::lab::batch::{Batch, MAX_TRIALS};
 use crate::sim::lab::figures::FIGURES;
 use crate::sim::lab::plan::{MAX_FILE, Plan};
 use crate::sim::lab::plot::plot;
+use crate::sim::lab::programme::Programme;
 use crate::sim::lab::reference::{REFERENCES, Reference};
 use crate::sim::lab::results::Results;
 use crate::sim::lab::setting::Setting;
@@ -61,7 +62,7 @@ pub(super) struct Args {
     /// Run with each of these policies in place of the default one
     ///
     /// They are give-to-get, rarest-first, sequential, sequential-to-all. Hosts for whom the scenario names
-    /// another policy than give-to-get keep it.
+    /// another policy than give-to-get keep it. They are about films: a broadcast knows none.
     #[arg(long, value_name = "POLICY,POLICY", value_delimiter = ',')]
     compare: Vec<Policy>,
     /// Set one value of the scenario, e.g. supply=1.5 or hosts.viewers.link.up="2 Mbit/s"; may be repeated
@@ -87,6 +88,8 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
   seed = 1                            # where all chance comes from
   limit = \"10min\"                     # a run ends then, or when everybody is done
   film = { length = \"60s\", bitrate = \"5 Mbit/s\", piece-length = \"256 KiB\" }
+                                      # or, in its place, what is made while it is watched: broadcast =
+                                      # { bitrate = \"512 kbit/s\", piece-length = \"32 KiB\", ring = \"10min\" }
   tracker = \"30..50\"                  # how many addresses it tells, at random; or a number, or \"all\"
   max-peers = 80                      # connections of one engine
   supply = 1.5                        # optional: links of viewers and leechers are scaled, so that the uplinks of
@@ -94,12 +97,13 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
   [[hosts]]                           # for each class of hosts:
   name = \"viewers\"
   count = 20                          # at most 10000 in all
-  role = \"viewer\"                     # or \"seed\", or \"leecher\": fetches all and watches nothing
+  role = \"viewer\"                     # or \"seed\", or \"leecher\": fetches all and watches nothing;
+                                      # a broadcast has one \"broadcaster\", and viewers
   link = { up = \"1x\", down = \"8x\", latency = \"5ms..40ms\", jitter = \"5ms\", loss = 0.001 }
   upload-limit = \"0.9x\"               # the engine's own, as max-upload-rate
   nat = 0.3                           # the share of them that nobody can call
   policy = \"give-to-get\"              # or rarest-first, sequential, sequential-to-all
-  behaviour = \"honest\"               # or free-rider: takes like anybody and gives nothing
+  behaviour = \"honest\"                # or free-rider: takes like anybody and gives nothing
   arrival = { kind = \"poisson\", mean-gap = \"3s\" }         # { kind = \"at once\", spread = \"1s\" },
                                                           # { kind = \"evening\", duration = \"20min\" }
   departure = { kind = \"at the end\", linger = \"30s\" }     # { kind = \"early\", mean-stay = \"2min\" }, \"never\"
@@ -113,11 +117,12 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
 fn after_help() -> String {
     let mut help = SCENARIOS.to_owned();
     help += "\
-JSON has scenario, title, seeds, limit (s), film (length in s, bitrate in bytes/s, piece_length), max_peers,
-supply, hosts (name, count, role, up, down, upload_limit in bytes/s, nat, policy, behaviour), and for each
-policy in results its policy, end (s), all (the figures over all hosts) and classes (the same by name of the
-class). A figure has mean, min and max over the seeds. One that means nothing there is left out; null is what
-never came. Times are in seconds, shares are parts of 1:
+JSON has scenario, title, seeds, limit (s), film (length in s, bitrate in bytes/s, piece_length) or broadcast
+(bitrate in bytes/s, piece_length, ring in s), max_peers, supply, hosts (name, count, role, up, down,
+upload_limit in bytes/s, nat, policy, behaviour), and for each policy in results its policy, end (s), all (the
+figures over all hosts) and classes (the same by name of the class). A figure has mean, min and max over the
+seeds. One that means nothing there is left out; null is what never came. Times are in seconds, shares are
+parts of 1:
 
 ";
     for figure in &FIGURES {
@@ -138,6 +143,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut plan = Plan::read(&name, &text, &args.set)?;
     plan.name = short(&name);
     plan.seed = args.seed.map_or(plan.seed, u64::from);
+    if !args.compare.is_empty() && matches!(plan.programme, Programme::Broadcast(_)) {
+        let text = format!("--compare: policies are of films, and {name} is a broadcast");
+        return Err(Usage::new(text).into());
+    }
     let policies = policies(args)?;
     args.plot.iter().try_for_each(|path| output::check_free(path, args.force))?;
     let batch = Batch::new(&plan, args.seeds.get(), &policies);

@@ -1,5 +1,7 @@
 //! A live swarm being put together: who makes the broadcast, who watches it from when to when, and what goes wrong.
 
+use std::ops::ControlFlow;
+
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64;
 
@@ -65,6 +67,11 @@ impl LiveScenario {
         self.limit = limit;
     }
 
+    /// The tracker tells so many addresses (thirty to fifty, unless this is called).
+    pub const fn tracker(&mut self, tracker: Tracker) {
+        self.world.set_tracker(tracker);
+    }
+
     /// The one who makes the broadcast, from the beginning of the world to the end.
     pub fn source(&mut self, link: Link) -> HostId {
         let source = LiveSource::new(self.broadcast.clone(), Duration::ZERO, None, None);
@@ -74,21 +81,22 @@ impl LiveScenario {
     /// The one who makes the broadcast, from `joins` on.
     pub fn source_of(&mut self, link: Link, joins: Duration, source: LiveSource) -> HostId {
         let live = Some(self.broadcast.show().live_config(true));
-        let plan = HostPlan { source: Some(source), ..plan(Config { live, ..config() }) };
+        let plan =
+            HostPlan { source: Some(source), ..plan(Config { live, max_peers: MAX_PEERS, ..config() }) };
         self.engine("source", link, joins, plan)
     }
 
     /// Somebody who watches from `joins` on.
     pub fn viewer(&mut self, link: Link, joins: Duration, viewer: LivePlan) -> HostId {
         let live = Some(self.broadcast.show().live_config(false));
-        let plan = HostPlan { watchers: vec![viewer], ..plan(Config { live, ..config() }) };
+        let plan =
+            HostPlan { watchers: vec![viewer], ..plan(Config { live, max_peers: MAX_PEERS, ..config() }) };
         self.engine("viewer", link, joins, plan)
     }
 
     /// An engine with any plan.
     pub fn engine(&mut self, name: &str, link: Link, joins: Duration, mut plan: HostPlan) -> HostId {
         plan.config.hello = hello(HostId(self.hosts), true);
-        plan.config.max_peers = plan.config.max_peers.min(MAX_PEERS);
         let name = format!("{name} {}", self.hosts);
         let seed = self.rng.next_u64();
         let matter = (Matter::Live(self.broadcast.clone()), self.broadcast.show().piece_rate());
@@ -128,6 +136,18 @@ impl LiveScenario {
     pub fn run(mut self) -> LiveReport {
         self.world.run(Instant::ZERO + self.limit, Until::End);
         LiveReport::new(self.seed, &self.broadcast, &self.world)
+    }
+
+    /// Runs until the limit, and looks at the world again and again, as long as `look` wants to go on.
+    pub fn run_watched(mut self, every: Duration, mut look: impl FnMut(&World) -> ControlFlow<()>) -> World {
+        let end = Instant::ZERO + self.limit;
+        while look(&self.world).is_continue() && self.world.now() < end {
+            let next = end.min(self.world.now() + every);
+            if !self.world.run(next, Until::End) {
+                break;
+            }
+        }
+        self.world
     }
 
     fn geometry(&self) -> Geometry {

@@ -136,6 +136,11 @@ impl LiveViewer {
         &self.notes
     }
 
+    /// Time spent in stalls, with the one that it is in.
+    pub fn stall_time(&self, now: Instant) -> Duration {
+        self.notes.stall_time + self.stalled.map_or(Duration::ZERO, |since| now - since)
+    }
+
     /// The engine tells how full the buffer is.
     pub fn on_buffering(&mut self, now: Instant, percent: u8) {
         let filling = percent < 100;

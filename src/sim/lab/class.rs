@@ -24,10 +24,12 @@ pub enum Role {
     Seed,
     /// Everything, in no hurry.
     Leecher,
+    /// Nothing: it makes the broadcast.
+    Broadcaster,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Viewer, Self::Seed, Self::Leecher];
+    const ALL: [Self; 4] = [Self::Viewer, Self::Seed, Self::Leecher, Self::Broadcaster];
 
     /// Its name in scenarios and tables.
     pub const fn name(self) -> &'static str {
@@ -35,7 +37,13 @@ impl Role {
             Self::Viewer => "viewer",
             Self::Seed => "seed",
             Self::Leecher => "leecher",
+            Self::Broadcaster => "broadcaster",
         }
+    }
+
+    /// Whether it needs what others have.
+    pub const fn is_fed(self) -> bool {
+        matches!(self, Self::Viewer | Self::Leecher)
     }
 }
 
@@ -164,9 +172,9 @@ impl Class {
         self.policy.filter(|policy| *policy != Policy::default()).unwrap_or(instead)
     }
 
-    /// Whether its hosts need the film.
+    /// Whether its hosts need what others have.
     pub const fn is_fed(&self) -> bool {
-        !matches!(self.role, Role::Seed)
+        self.role.is_fed()
     }
 }
 

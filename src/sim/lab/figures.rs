@@ -1,7 +1,6 @@
 //! The figures of a run: one list, which tables, JSON and help are made from.
 
-use super::class::Role;
-use super::outcome::{HostOutcome, Outcome, Viewing};
+use super::outcome::{HostOutcome, LiveViewing, Outcome, Viewing};
 use super::spread::percentile_of;
 
 /// Who has not waited for so long, in seconds, and has seen nothing says nothing of start-up times.
@@ -56,7 +55,7 @@ const fn figure(
 }
 
 /// All figures, in the order of tables.
-pub const FIGURES: [Figure; 20] = [
+pub const FIGURES: [Figure; 23] = [
     figure("viewers", "viewers", Unit::Count, "who came to watch", |g| g.some(g.viewings().count() as f64)),
     figure("start_up_p50", "start-up, median", Unit::Seconds, "from opening to the first picture", |g| {
         percentile_of(g.start_ups(), 50)
@@ -64,7 +63,9 @@ pub const FIGURES: [Figure; 20] = [
     figure("start_up_p95", "start-up, 95 %", Unit::Seconds, "the same, of the last of 95 %", |g| {
         percentile_of(g.start_ups(), 95)
     }),
-    figure("ended_share", "saw the end", Unit::Share, "viewers who saw the end", |g| g.share(|v| v.ended)),
+    figure("ended_share", "saw the end", Unit::Share, "viewers who saw the end", |g| {
+        g.share(|v| v.ended).filter(|_| g.lives().next().is_none())
+    }),
     figure(
         "smooth_share",
         "without a stall",
@@ -89,6 +90,23 @@ pub const FIGURES: [Figure; 20] = [
         "times when something played and had nothing to show",
         |g| g.some(g.viewings().map(|v| f64::from(v.underruns)).sum()),
     ),
+    figure(
+        "dropped_share",
+        "dropped",
+        Unit::Share,
+        "pieces of a broadcast that were not there in time",
+        |g| {
+            let [taken, dropped] = [|live: LiveViewing| live.taken, |live: LiveViewing| live.dropped]
+                .map(|of| g.lives().map(of).sum::<u64>());
+            ratio(dropped, taken + dropped)
+        },
+    ),
+    figure("delay_p50", "behind, median", Unit::Seconds, "from the capture to the screen, at the end", |g| {
+        percentile_of(g.delays(), 50)
+    }),
+    figure("delay_p95", "behind, 95 %", Unit::Seconds, "the same, of the last of 95 %", |g| {
+        percentile_of(g.delays(), 95)
+    }),
     figure(
         "needed_p50",
         "needed start-up, median",
@@ -162,9 +180,19 @@ impl<'a> Group<'a> {
         self.viewings().filter_map(|viewing| viewing.needed)
     }
 
-    /// Those who need the film.
+    /// Those who need a film.
     fn fed(&self) -> impl Iterator<Item = &'a HostOutcome> {
-        self.hosts.iter().copied().filter(|host| host.role != Role::Seed)
+        let live = |host: &HostOutcome| host.viewing.as_ref().is_some_and(|viewing| viewing.live.is_some());
+        self.hosts.iter().copied().filter(move |host| host.role.is_fed() && !live(host))
+    }
+
+    /// What those saw who watch a broadcast.
+    fn lives(&self) -> impl Iterator<Item = LiveViewing> {
+        self.viewings().filter_map(|viewing| viewing.live)
+    }
+
+    fn delays(&self) -> impl Iterator<Item = f64> {
+        self.lives().filter_map(|live| live.delay)
     }
 
     /// In seconds, infinite of those who are still at it.

@@ -57,8 +57,21 @@ pub struct Viewing {
     pub needed: Option<f64>,
     /// Whether it saw the end.
     pub ended: bool,
-    /// Whether it saw the end, or left when it wanted to.
+    /// Whether it saw the end, or left when it wanted to; of a broadcast, whether it saw all of its time.
     pub content: bool,
+    /// Of those who watch a broadcast.
+    pub live: Option<LiveViewing>,
+}
+
+/// What somebody saw of a broadcast.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub struct LiveViewing {
+    /// Pieces.
+    pub taken: u64,
+    /// Pieces that were skipped.
+    pub dropped: u64,
+    /// From capture to the screen, of the last piece that it took.
+    pub delay: Option<f64>,
 }
 
 impl Outcome {
@@ -95,8 +108,9 @@ impl HostOutcome {
             given: stats.uploaded,
             got: stats.downloaded,
             wasted: stats.wasted,
-            completed: completed.filter(|_| role != Role::Seed),
-            viewing: Viewing::new(left, engine, host.left().is_some()),
+            completed: completed.filter(|_| role.is_fed()),
+            viewing: Viewing::new(left, engine, host.left().is_some())
+                .or_else(|| Viewing::live(left, engine)),
         })
     }
 }
@@ -116,6 +130,26 @@ impl Viewing {
             needed: notes.seeks.is_empty().then_some(needed),
             ended: notes.ended.is_some(),
             content: notes.ended.is_some() || left,
+            live: None,
+        })
+    }
+
+    fn live(end: Instant, engine: &EngineHost) -> Option<Self> {
+        let viewer = engine.watchers().first()?;
+        let notes = viewer.notes();
+        Some(Self {
+            start_up: notes.start_up.map_or(f64::INFINITY, |time| time.as_secs_f64()),
+            stalls: notes.stalls,
+            stall_time: viewer.stall_time(end).as_secs_f64(),
+            underruns: notes.underruns,
+            needed: None,
+            ended: false,
+            content: notes.dropped == 0,
+            live: Some(LiveViewing {
+                taken: notes.taken.into(),
+                dropped: notes.dropped,
+                delay: notes.lag.map(|(.., last)| last.as_secs_f64()),
+            }),
         })
     }
 

@@ -2,25 +2,20 @@
 
 use toml::Table;
 
-use crate::metainfo::geometry::Geometry;
-use crate::sim::scenario::Film;
 use crate::sim::world::Tracker;
 use crate::time::Duration;
 
 use super::class::{Class, MAX_HOSTS};
 use super::error::ScenarioError;
+use super::programme::Programme;
 use super::section::Section;
 use super::setting::Setting;
-use super::values::{Bitrate, PieceLength, Rate, Span, Supply, Told, Whole};
+use super::values::{Rate, Span, Supply, Told, Whole};
 
 /// Bytes of a scenario's file.
 pub const MAX_FILE: usize = 64 << 10;
 /// Classes of hosts.
 const MAX_CLASSES: usize = 16;
-/// Bytes of a film.
-const MAX_FILM: u64 = 8 << 30;
-/// Pieces of a film.
-const MAX_PIECES: u64 = 65_536;
 /// Bytes that runs may take, all that are made at a time together.
 const MAX_MEMORY: u64 = 4 << 30;
 /// Bytes of a host, ...
@@ -44,7 +39,7 @@ pub struct Plan {
     /// A run ends after this time.
     pub limit: Duration,
     /// What is watched.
-    pub film: Film,
+    pub programme: Programme,
     /// What the tracker tells.
     pub tracker: Tracker,
     /// Connections of one engine.
@@ -81,7 +76,7 @@ impl Plan {
             title: section.require("title")?,
             seed: section.or("seed", Whole::<0, { i64::MAX as u64 }>(1))?.0,
             limit: section.or("limit", Span(Duration::from_secs(600)))?.0,
-            film: film(&mut section)?,
+            programme: Programme::read(&mut section)?,
             tracker: match section.or("tracker", Told(None))?.0 {
                 Some(told) => Tracker::Some(*told.start(), *told.end()),
                 None => Tracker::Everybody,
@@ -97,7 +92,7 @@ impl Plan {
 
     /// Bytes/s that a host of this class sends.
     pub fn up(&self, class: &Class) -> u64 {
-        let own = class.access.up.of(self.film.bitrate);
+        let own = class.access.up.of(self.programme.bitrate());
         match self.scale() {
             Some(scale) if class.is_fed() && class.conduct.gives() => ((own as f64 * scale) as u64).max(1),
             _ => own,
@@ -116,13 +111,10 @@ impl Plan {
 
     /// Bytes that a run takes, about, and rather too many.
     fn memory(&self) -> u64 {
-        let (hosts, pieces) = (self.hosts() as u64, self.pieces());
+        let (hosts, pieces) = (self.hosts() as u64, self.programme.pieces());
         let peers = (self.max_peers as u64).min(hosts);
-        hosts * (HOST_MEMORY + pieces * PIECE_MEMORY + peers * (PEER_MEMORY + pieces / PIECES_A_BYTE))
-    }
-
-    fn pieces(&self) -> u64 {
-        self.film.total().div_ceil(u64::from(self.film.piece_length))
+        let each = HOST_MEMORY + pieces * PIECE_MEMORY + peers * (PEER_MEMORY + pieces / PIECES_A_BYTE);
+        hosts * each + self.programme.kept(self.limit)
     }
 
     /// What the links of those who want the film are multiplied with, so that the sum is what `supply` says. Those who
@@ -132,10 +124,10 @@ impl Plan {
         let sum = |fed| {
             let gives = self.classes.iter().filter(|class| class.conduct.gives());
             let classes = gives.filter(move |class| class.is_fed() == fed);
-            classes.map(|c| c.count as f64 * c.access.up.of(self.film.bitrate) as f64).sum::<f64>()
+            classes.map(|c| c.count as f64 * c.access.up.of(self.programme.bitrate()) as f64).sum::<f64>()
         };
         let fed = self.classes.iter().filter(|class| class.is_fed()).map(|c| c.count).sum::<usize>();
-        let needed = supply * fed as f64 * self.film.bitrate as f64;
+        let needed = supply * fed as f64 * self.programme.bitrate() as f64;
         Some((needed - sum(false)) / sum(true))
     }
 
@@ -161,13 +153,16 @@ impl Plan {
         if !(1..=MAX_HOSTS as usize).contains(&self.hosts()) {
             return wrong(format!("{} hosts in all: allowed are 1 to {MAX_HOSTS}", self.hosts()));
         }
+        if let Some(odd) = self.programme.wrong(&self.classes) {
+            return wrong(odd);
+        }
         if self.runs_at_a_time() == 0 {
             return wrong(format!(
-                "{} hosts of at most {} peers and a film in {} pieces take about {} GiB, at most {} are taken: write \
-                 fewer hosts, a smaller max-peers, or a larger film.piece-length",
+                "{} hosts of at most {} peers and {} pieces take about {} GiB, at most {} are taken: write fewer hosts, \
+                 a smaller max-peers, a larger piece-length or, for a broadcast, a shorter limit",
                 self.hosts(),
                 self.max_peers,
-                self.pieces(),
+                self.programme.pieces(),
                 self.memory() >> 30,
                 MAX_MEMORY >> 30
             ));
@@ -189,28 +184,4 @@ impl Plan {
         }
         Ok(())
     }
-}
-
-fn film(section: &mut Section) -> Result<Film, ScenarioError> {
-    let missing = || toml::Value::String(String::new());
-    let Some(mut film) = section.section("film")? else {
-        let wanted = "{ length = \"60s\", bitrate = \"5 Mbit/s\", piece-length = \"256 KiB\" }";
-        return Err(section.wrong("film", &missing(), wanted.to_owned()));
-    };
-    let read = Film {
-        seconds: film.require::<Span>("length")?.0.as_secs(),
-        bitrate: film.require::<Bitrate>("bitrate")?.0,
-        piece_length: film.or("piece-length", PieceLength(256 * 1_024))?.0,
-    };
-    let pieces = read.total().div_ceil(u64::from(read.piece_length));
-    let cut = Geometry::new(u64::from(read.piece_length), read.total()).is_ok();
-    if read.total() > MAX_FILM || pieces > MAX_PIECES || !cut {
-        return Err(film.whole(format!(
-            "a film of {} bytes in {pieces} pieces: allowed are at most {MAX_FILM} bytes and {MAX_PIECES} pieces, \
-             and at least one second",
-            read.total()
-        )));
-    }
-    film.finish()?;
-    Ok(read)
 }

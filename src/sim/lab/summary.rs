@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::sim;
+use crate::sim::broadcast::Show;
+
+use super::programme::Programme;
 use super::results::Results;
 use super::spread::Spread;
 
@@ -14,7 +18,8 @@ pub struct Summary {
     title: String,
     seeds: Vec<u64>,
     limit: f64,
-    film: Film,
+    film: Option<Film>,
+    broadcast: Option<Broadcast>,
     max_peers: usize,
     supply: Option<f64>,
     hosts: Vec<Hosts>,
@@ -26,6 +31,13 @@ struct Film {
     length: u64,
     bitrate: u64,
     piece_length: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Broadcast {
+    bitrate: u64,
+    piece_length: u32,
+    ring: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,8 +72,8 @@ impl Summary {
             count: class.count,
             role: class.role.name(),
             up: rate(plan.up(class)),
-            down: rate(class.access.down.of(plan.film.bitrate)),
-            upload_limit: rate(class.upload_limit.of(plan.film.bitrate)),
+            down: rate(class.access.down.of(plan.programme.bitrate())),
+            upload_limit: rate(class.upload_limit.of(plan.programme.bitrate())),
             nat: class.nat,
             policy: class.policy.map(|policy| policy.name()),
             behaviour: class.conduct.name(),
@@ -75,16 +87,21 @@ impl Summary {
                 classes: classes.map(|(n, class)| (class.name.clone(), series.figures(Some(n)))).collect(),
             })
         });
+        let (film, broadcast) = match plan.programme {
+            Programme::Film(sim::scenario::Film { seconds, bitrate, piece_length }) => {
+                (Some(Film { length: seconds, bitrate, piece_length }), None)
+            }
+            Programme::Broadcast(Show { bitrate, piece_length, ring, .. }) => {
+                (None, Some(Broadcast { bitrate, piece_length, ring: ring.as_secs_f64() }))
+            }
+        };
         Self {
             scenario: plan.name.clone(),
             title: plan.title.clone(),
             seeds: results.seeds.clone(),
             limit: plan.limit.as_secs_f64(),
-            film: Film {
-                length: plan.film.seconds,
-                bitrate: plan.film.bitrate,
-                piece_length: plan.film.piece_length,
-            },
+            film,
+            broadcast,
             max_peers: plan.max_peers,
             supply: plan.supply,
             hosts: hosts.collect(),

@@ -6,7 +6,6 @@ use crate::metainfo::playtime;
 use crate::sim::conduct::Conduct;
 use crate::sim::world::Tracker;
 use crate::swarm::policy::Policy;
-use crate::time::Duration;
 
 use super::class::Class;
 use super::figures::{FIGURES, Unit};
@@ -41,7 +40,7 @@ impl Results<'_> {
         class.map_or("all", |class| &self.plan.classes[class].name)
     }
 
-    /// The film, and what holds for everybody.
+    /// What is watched, and what holds for everybody.
     pub(super) fn what(&self) -> String {
         let plan = self.plan;
         let tracker = match plan.tracker {
@@ -50,10 +49,8 @@ impl Results<'_> {
             Tracker::Some(least, most) => format!("{least} to {most}"),
         };
         format!(
-            "film {} of {} in pieces of {} KiB, tracker tells {tracker}, at most {} peers{}, limit {}",
-            playtime::format(Duration::from_secs(plan.film.seconds)),
-            bits(plan.film.bitrate),
-            plan.film.piece_length / 1_024,
+            "{}, tracker tells {tracker}, at most {} peers{}, limit {}",
+            plan.programme,
             plan.max_peers,
             plan.supply.map(|supply| format!(", supply {supply}")).unwrap_or_default(),
             playtime::format(plan.limit)
@@ -102,8 +99,8 @@ fn hosts(plan: &Plan, class: &Class, policy: Option<Policy>) -> [String; 9] {
         class.count.to_string(),
         class.role.name().to_owned(),
         rate(plan.up(class)),
-        rate(class.access.down.of(plan.film.bitrate)),
-        rate(class.upload_limit.of(plan.film.bitrate)),
+        rate(class.access.down.of(plan.programme.bitrate())),
+        rate(class.upload_limit.of(plan.programme.bitrate())),
         percent(class.nat),
         policy,
         class.conduct.name().to_owned(),

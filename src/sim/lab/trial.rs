@@ -5,22 +5,23 @@ use std::ops::ControlFlow;
 use rand::RngExt as _;
 use rand_pcg::Pcg64;
 
-use crate::metainfo::geometry::Geometry;
 use crate::rate::ByteRate;
 use crate::sim::host::HostPlan;
 use crate::sim::link::{Change, LOSS_UNIT, Link};
-use crate::sim::scenario::{Scenario, config, plan};
+use crate::sim::live_scenario::LiveScenario;
+use crate::sim::scenario::Scenario;
 use crate::sim::viewer::ViewerPlan;
 use crate::sim::world::World;
-use crate::swarm::Config;
 use crate::swarm::policy::Policy;
 use crate::time::{Duration, Instant};
 
 use super::arrival::exponential;
-use super::class::{Class, Role};
+use super::class::Class;
 use super::level::{Level, ahead};
 use super::outcome::{HostOutcome, Outcome};
 use super::plan::Plan;
+use super::programme::Programme;
+use super::stage::Stage;
 
 /// Seeks, and pauses, of one viewer.
 const MAX_BREAKS: usize = 64;
@@ -42,16 +43,26 @@ struct Member {
 
 impl Trial {
     /// Runs it; `tick` hears now and then what time it is there, and may end it, which leaves no outcome.
-    pub fn run(self, plan: &Plan, mut tick: impl FnMut(Instant) -> ControlFlow<()>) -> Option<Outcome> {
-        let mut scenario = Scenario::new(self.seed, plan.film);
-        scenario.limit(plan.limit);
-        scenario.tracker(plan.tracker);
+    pub fn run(self, plan: &Plan, tick: impl FnMut(Instant) -> ControlFlow<()>) -> Option<Outcome> {
+        match plan.programme {
+            Programme::Film(film) => self.play(plan, Scenario::new(self.seed, film), tick),
+            Programme::Broadcast(show) => self.play(plan, LiveScenario::new(self.seed, show), tick),
+        }
+    }
+
+    fn play(
+        self,
+        plan: &Plan,
+        mut stage: impl Stage,
+        mut tick: impl FnMut(Instant) -> ControlFlow<()>,
+    ) -> Option<Outcome> {
+        stage.set(plan.limit, plan.tracker);
         let mut members = Vec::new();
         for number in 0..plan.classes.len() {
-            self.populate(plan, number, &mut scenario, &mut members);
+            self.populate(plan, number, &mut stage, &mut members);
         }
         let (mut levels, mut ended) = (vec![Vec::new(); plan.classes.len() + 1], false);
-        let world = scenario.run_watched(Level::pause(plan.limit), |world| {
+        let world = stage.run(Level::pause(plan.limit), |world| {
             look(world, plan, &members, &mut levels);
             let next = tick(world.now());
             ended = next.is_break();
@@ -69,41 +80,24 @@ impl Trial {
     }
 
     /// Puts the hosts of a class into the world.
-    fn populate(self, plan: &Plan, number: usize, scenario: &mut Scenario, members: &mut Vec<Member>) {
+    fn populate(self, plan: &Plan, number: usize, stage: &mut impl Stage, members: &mut Vec<Member>) {
         let class = &plan.classes[number];
-        let arrivals = class.arrival.times(class.count, scenario.rng());
+        let arrivals = class.arrival.times(class.count, stage.rng());
         for (n, joins) in arrivals.into_iter().enumerate() {
-            let link = link(plan, class, scenario.rng());
-            let stays = class.stay.draw(scenario.rng());
-            let geometry = *scenario.geometry();
-            let viewer = (class.role == Role::Viewer).then(|| watches(class, joins, &geometry, scenario));
-            let host = HostPlan {
-                complete: class.role == Role::Seed,
-                viewers: viewer.into_iter().collect(),
-                conduct: class.conduct,
-                ..self::plan(self.config(plan, class))
-            };
-            let id = scenario.engine(&class.name, link, joins, host);
+            let link = link(plan, class, stage.rng());
+            let stays = class.stay.draw(stage.rng());
+            let host = stage.host(plan, class, joins, class.policy(self.policy));
+            let id = stage.add(&class.name, link, joins, HostPlan { conduct: class.conduct, ..host });
             if is_nth(n, class.nat) {
-                scenario.unreachable(id);
+                stage.unreachable(id);
             }
             if let Some(linger) = class.stay.linger().filter(|_| class.is_fed()) {
-                scenario.lingers(id, linger);
+                stage.lingers(id, linger);
             }
             for at in stays.map(|stays| joins + stays).into_iter().chain(class.leave) {
-                scenario.change(at.max(joins), id, Change::Leave);
+                stage.change(at.max(joins), id, Change::Leave);
             }
             members.push(Member { class: number, joins });
-        }
-    }
-
-    fn config(self, plan: &Plan, class: &Class) -> Config {
-        Config {
-            max_peers: plan.max_peers,
-            whole: class.role == Role::Leecher,
-            upload_limit: ByteRate(class.upload_limit.of(plan.film.bitrate)),
-            policy: class.policy(self.policy),
-            ..config()
         }
     }
 }
@@ -112,7 +106,7 @@ fn link(plan: &Plan, class: &Class, rng: &mut Pcg64) -> Link {
     let access = &class.access;
     Link {
         up: ByteRate(plan.up(class)),
-        down: ByteRate(access.down.of(plan.film.bitrate)),
+        down: ByteRate(access.down.of(plan.programme.bitrate())),
         latency: rng.random_range(access.latency.clone()),
         jitter: access.jitter,
         loss: (access.loss * f64::from(LOSS_UNIT)).round() as u32,
@@ -121,7 +115,7 @@ fn link(plan: &Plan, class: &Class, rng: &mut Pcg64) -> Link {
 
 /// Notes what the viewers of each class, and all of them, have ahead.
 fn look(world: &World, plan: &Plan, members: &[Member], levels: &mut [Vec<Level>]) {
-    let (now, bitrate) = (world.now(), ByteRate(plan.film.bitrate));
+    let (now, bitrate) = (world.now(), ByteRate(plan.programme.bitrate()));
     let hosts = world.hosts().iter().zip(members);
     let ahead = hosts.filter_map(|(host, member)| Some((member.class, ahead(now, host, bitrate)?)));
     let ahead: Vec<_> = ahead.collect();
@@ -138,13 +132,12 @@ fn is_nth(n: usize, share: f64) -> bool {
 }
 
 /// What somebody of this class is going to watch.
-fn watches(class: &Class, opens: Duration, geometry: &Geometry, scenario: &mut Scenario) -> ViewerPlan {
-    let rng = scenario.rng();
+pub(super) fn watches(class: &Class, opens: Duration, total: u64, rng: &mut Pcg64) -> ViewerPlan {
     let (mut seeks, mut pauses) = (Vec::new(), Vec::new());
     let mut at = opens;
     for gap in std::iter::repeat_n(class.seeks, MAX_BREAKS).flatten() {
         at += exponential(gap, rng);
-        seeks.push((at, rng.random_range(0..geometry.total() * 9 / 10)));
+        seeks.push((at, rng.random_range(0..total * 9 / 10)));
     }
     at = opens;
     for habit in std::iter::repeat_n(class.pauses, MAX_BREAKS).flatten() {
