@@ -16,9 +16,15 @@ pub struct Drawn {
     pub fair: bool,
 }
 
+/// One of so many is a broadcast.
+const BROADCASTS: u64 = 8;
+
 /// The scenario of a seed.
 pub fn draw(seed: u64) -> Drawn {
     let rng = &mut Pcg64::seed_from_u64(seed);
+    if seed % BROADCASTS == BROADCASTS - 1 {
+        return Drawn { text: broadcast(rng, seed), fair: false };
+    }
     let fair = rng.random_bool(0.7);
     let (length, bitrate) = (rng.random_range(3..40), one(rng, &["150 kbit/s", "1 Mbit/s", "3 Mbit/s"]));
     let piece = one(rng, &["16 KiB", "32 KiB", "64 KiB", "256 KiB", "1 MiB"]);
@@ -37,7 +43,6 @@ pub fn draw(seed: u64) -> Drawn {
     if fair {
         let (up, policy) = (one(rng, &["3x", "10x", "none"]), policy(rng));
         let link = format!("{{ up = \"{up}\", latency = \"{}\" }}", latency(rng));
-        // Writing into a string cannot fail, here and below.
         let _ = write!(text, "\n[[hosts]]\nname = \"stays\"\nrole = \"seed\"\nlink = {link}\n{policy}");
         hosts -= 1;
     }
@@ -52,26 +57,41 @@ pub fn draw(seed: u64) -> Drawn {
     unreachable!("each class takes one host at least")
 }
 
+/// A broadcast of a minute, in which a ring may go round three times.
+fn broadcast(rng: &mut Pcg64, seed: u64) -> String {
+    let (piece, ring) = one(rng, &[("32 KiB", "40s"), ("16 KiB", "20s"), ("64 KiB", "10min")]);
+    let (source, peers) = (one(rng, &["1x", "3x", "none"]), rng.random_range(1..12));
+    let mut text = format!(
+        "title = \"drawn by lot\"\nseed = {seed}\nlimit = \"1min\"\nmax-peers = {peers}\n\
+         broadcast = {{ bitrate = \"512 kbit/s\", piece-length = \"{piece}\", ring = \"{ring}\" }}\n\n\
+         [[hosts]]\nname = \"source\"\nrole = \"broadcaster\"\nlink = {{ up = \"{source}\" }}\n"
+    );
+    for number in 0..rng.random_range(1..=3) {
+        let count = rng.random_range(1..=3);
+        // Writing into a string cannot fail, here and below.
+        let _ = write!(text, "\n[[hosts]]\nname = \"c{number}\"\ncount = {count}\nrole = \"viewer\"\n");
+        text += &link(rng);
+        text += &arrival(rng);
+        for (line, chance) in [
+            ("behaviour = \"free-rider\"", 0.2),
+            ("nat = 0.5", 0.3),
+            ("leave = \"40s\"", 0.2),
+            ("departure = { kind = \"early\", mean-stay = \"20s\" }", 0.3),
+        ] {
+            if rng.random_bool(chance) {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+    }
+    text
+}
+
 fn class(rng: &mut Pcg64, number: u32, count: u32) -> String {
     let role = one(rng, &["viewer", "viewer", "viewer", "leecher", "seed"]);
     let mut text = format!("\n[[hosts]]\nname = \"c{number}\"\ncount = {count}\nrole = \"{role}\"\n");
-    let (up, down) = (one(rng, &["0.2x", "1x", "3x", "none"]), one(rng, &["2x", "8x", "none"]));
-    let (jitter, loss) = (one(rng, &["0ms", "20ms"]), one(rng, &["0.0", "0.001", "0.05"]));
-    let latency = latency(rng);
-    let _ = writeln!(
-        text,
-        "link = {{ up = \"{up}\", down = \"{down}\", latency = \"{latency}\", jitter = \"{jitter}\", loss = {loss} }}"
-    );
+    text += &link(rng);
     text += &policy(rng);
-    let arrival = one(
-        rng,
-        &[
-            "{ kind = \"at once\", spread = \"2s\" }",
-            "{ kind = \"poisson\", mean-gap = \"3s\" }",
-            "{ kind = \"evening\", duration = \"30s\" }",
-        ],
-    );
-    let _ = writeln!(text, "arrival = {arrival}");
+    text += &arrival(rng);
     for (line, chance) in [
         ("behaviour = \"free-rider\"", 0.2),
         ("upload-limit = \"0.8x\"", 0.2),
@@ -93,6 +113,24 @@ fn class(rng: &mut Pcg64, number: u32, count: u32) -> String {
         text += "pauses = { mean-gap = \"6s\", mean-length = \"2s\" }\n";
     }
     text
+}
+
+fn link(rng: &mut Pcg64) -> String {
+    let (up, down) = (one(rng, &["0.2x", "1x", "3x", "none"]), one(rng, &["2x", "8x", "none"]));
+    let (jitter, loss) = (one(rng, &["0ms", "20ms"]), one(rng, &["0.0", "0.001", "0.05"]));
+    let latency = latency(rng);
+    format!(
+        "link = {{ up = \"{up}\", down = \"{down}\", latency = \"{latency}\", jitter = \"{jitter}\", loss = {loss} }}\n"
+    )
+}
+
+fn arrival(rng: &mut Pcg64) -> String {
+    let arrivals = [
+        "{ kind = \"at once\", spread = \"2s\" }",
+        "{ kind = \"poisson\", mean-gap = \"3s\" }",
+        "{ kind = \"evening\", duration = \"30s\" }",
+    ];
+    format!("arrival = {}\n", one(rng, &arrivals))
 }
 
 fn policy(rng: &mut Pcg64) -> String {
