@@ -45,7 +45,7 @@ fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize
 fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
     let short = ["film.length=60s", "hosts.viewers.count=8", "limit=4min"];
     let [length, few, limit] = short;
-    let small: [(&str, &[&str]); 8] = [
+    let small: [(&str, &[&str]); 9] = [
         ("flash-crowd", &["film.length=20s", few, limit]),
         ("poisson", &short),
         ("churn", &[length, few, limit, "hosts.viewers.departure.mean-stay=30s"]),
@@ -53,6 +53,7 @@ fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
         ("mixed", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
         ("free-riders", &[length, limit, "hosts.viewers.count=6", "hosts.free-riders.count=2"]),
         ("stock-clients", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
+        ("uneven", &[length, limit, "hosts.slow.count=4", "hosts.fast.count=4"]),
         ("live", &[few, "limit=90s"]),
     ];
     assert_eq!(small.map(|(name, _)| name), REFERENCES.map(|reference| reference.name));

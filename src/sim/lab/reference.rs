@@ -10,7 +10,7 @@ pub struct Reference {
 }
 
 /// All of them.
-pub const REFERENCES: [Reference; 8] = [
+pub const REFERENCES: [Reference; 9] = [
     Reference { name: "flash-crowd", text: include_str!("../../../gst-tests/scenarios/flash-crowd.toml") },
     Reference { name: "poisson", text: include_str!("../../../gst-tests/scenarios/poisson.toml") },
     Reference { name: "churn", text: include_str!("../../../gst-tests/scenarios/churn.toml") },
@@ -21,6 +21,7 @@ pub const REFERENCES: [Reference; 8] = [
         name: "stock-clients",
         text: include_str!("../../../gst-tests/scenarios/stock-clients.toml"),
     },
+    Reference { name: "uneven", text: include_str!("../../../gst-tests/scenarios/uneven.toml") },
     Reference { name: "live", text: include_str!("../../../gst-tests/scenarios/live.toml") },
 ];
 
