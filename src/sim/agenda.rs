@@ -25,8 +25,8 @@ pub(super) enum Happening {
     Found(HostId),
     /// A dialled address answers.
     Shaken { from: HostId, addr: SocketAddr },
-    /// The link of this side is free again after this message.
-    Sent { from: End, message: Message },
+    /// A host's link is free again, after a block of so many bytes on this connection if there is one.
+    Free { host: HostId, payload: Option<(End, u64)> },
     /// It reached the receiver's link.
     Arrived { to: End, message: Message },
     /// It is read.

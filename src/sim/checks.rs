@@ -136,6 +136,9 @@ impl Checks {
         match input {
             Input::Message { peer, message } => {
                 let Some(watch) = self.watches.get_mut(*peer) else { return };
+                if let Message::Have(index) = message {
+                    return watch.hears_of(self.matter.piece(&self.geometry, *index));
+                }
                 self.sums.take(watch);
                 watch.hears(&self.geometry, &self.matter, message);
                 self.sums.add(watch);
@@ -232,7 +235,7 @@ impl Checks {
             }
             Message::Have(index) => {
                 let there = self.matter.piece(&self.geometry, *index).is_some_and(|p| written.has(p));
-                self.ensure(now, there, "announced what is not verified");
+                return self.ensure(now, there, "announced what is not verified");
             }
             Message::Reject(_) => self.ensure(now, watch.fast, "rejected at a peer without BEP 6"),
             Message::Interested => self.ensure(now, !watch.interested, "interested twice"),
@@ -306,10 +309,7 @@ impl Watch {
             Message::Bitfield(bits) => {
                 self.opens(geometry, matter, Bitfield::from_wire(geometry, bits).ok());
             }
-            Message::Have(index) => {
-                self.spoken = true;
-                matter.piece(geometry, *index).map(|p| self.has.insert(p));
-            }
+            Message::Have(index) => self.hears_of(matter.piece(geometry, *index)),
             Message::Piece { index, begin, data } => {
                 let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
                 self.asked.remove(&RawBlock { index: *index, begin: *begin, length });
@@ -325,6 +325,11 @@ impl Watch {
             }
             _ => {}
         }
+    }
+
+    fn hears_of(&mut self, piece: Option<PieceIndex>) {
+        self.spoken = true;
+        piece.map(|piece| self.has.insert(piece));
     }
 
     fn opens(&mut self, geometry: &Geometry, matter: &Matter, has: Option<Bitfield>) {

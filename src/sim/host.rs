@@ -81,6 +81,8 @@ pub struct EngineHost {
     completed: bool,
     /// Until when the engine waits, as it said last.
     waits: Instant,
+    /// When viewers and source want to be looked at again.
+    look: Instant,
     /// What a step still has to hand in; empty between steps.
     inputs: VecDeque<Input>,
 }
@@ -119,6 +121,7 @@ impl EngineHost {
             calls: Calls::default(),
             completed: plan.complete,
             waits: Instant::ZERO,
+            look: Instant::ZERO,
             inputs: VecDeque::new(),
         }
     }
@@ -153,7 +156,24 @@ impl EngineHost {
         if let Some(answer) = self.conduct.answers(&input) {
             return deeds.push(Deed::Output(answer));
         }
-        self.inputs.push_back(input);
+        // What peers say changes nothing for viewers, unless the engine tells them something.
+        if now < self.look && matches!(input, Input::Message { .. } | Input::Sent { .. }) {
+            self.handle(now, input);
+            self.drain(now, deeds);
+            if now < self.look {
+                self.checks.ensure(now, self.waits > now, "waits for the past");
+                return self.checks.on_step(now, deeds.len(), &self.disk);
+            }
+        } else {
+            self.inputs.push_back(input);
+        }
+        self.step_all(now, deeds);
+        let viewers = self.viewers.iter().map(Viewer::wake).chain(self.watchers.iter().map(LiveViewer::wake));
+        let source = self.source.iter().map(LiveSource::wake);
+        self.look = viewers.chain(source).fold(Instant::FAR_FUTURE, Instant::min);
+    }
+
+    fn step_all(&mut self, now: Instant, deeds: &mut Vec<Deed>) {
         self.capture(now);
         for _ in 0..MAX_ROUNDS {
             while let Some(input) = self.inputs.pop_front() {
@@ -171,8 +191,7 @@ impl EngineHost {
 
     /// When it wants to be stepped again, as it was after the last step.
     pub fn wake(&self) -> Instant {
-        let viewers = self.viewers.iter().map(Viewer::wake).chain(self.watchers.iter().map(LiveViewer::wake));
-        viewers.chain(self.source.iter().map(LiveSource::wake)).fold(self.waits, Instant::min)
+        self.waits.min(self.look)
     }
 
     /// The connection of one of its peers.
@@ -325,6 +344,7 @@ impl EngineHost {
     }
 
     fn on_event(&mut self, now: Instant, event: Event) {
+        self.look = now;
         match event {
             Event::Buffering { reader, percent, .. } => {
                 let viewer = self.viewers.iter_mut().find(|v| v.id() == reader);

@@ -2,6 +2,10 @@
 //!
 //! A message waits in its connection until the sender's link takes it (connections in turn, one message at a
 //! time), travels for the links' delay without overtaking those before it, and waits for the receiver's link.
+//!
+//! Most messages are short, and would cost three events each. So a link takes up to a [`SEGMENT`] of them at once, each
+//! behind the last, and one that nothing waits in front of when it arrives is read at once: its few bytes only make
+//! those wait that come behind it.
 
 use std::collections::VecDeque;
 
@@ -13,6 +17,9 @@ use super::agenda::Happening;
 use super::link::{Link, serialisation};
 use super::world::{End, HostId, Mind, World};
 
+/// Bytes that a link takes at once: of so many, nobody else's message could be in front. What TCP sends at a time.
+const SEGMENT: usize = 1_460;
+
 /// One side of a connection.
 #[derive(Debug)]
 pub(super) struct Side {
@@ -20,8 +27,8 @@ pub(super) struct Side {
     /// What the engine there, if one is, calls the other side.
     pub(super) peer: Option<PeerKey>,
     queue: VecDeque<Message>,
-    /// How often it stands in its host's turn.
-    turns: usize,
+    /// It stands in its host's turn.
+    in_turn: bool,
     /// When the last message from here arrives: those behind it cannot overtake.
     arrives: Instant,
 }
@@ -36,7 +43,8 @@ pub(super) struct Connection {
 impl Connection {
     /// A new connection between two hosts, the caller first.
     pub(super) fn new(hosts: [HostId; 2]) -> Self {
-        let side = |host| Side { host, peer: None, queue: VecDeque::new(), turns: 0, arrives: Instant::ZERO };
+        let side =
+            |host| Side { host, peer: None, queue: VecDeque::new(), in_turn: false, arrives: Instant::ZERO };
         Self { sides: hosts.map(side), open: true }
     }
 
@@ -47,30 +55,20 @@ impl Connection {
 }
 
 impl World {
-    pub(super) fn on_sent(&mut self, from: End, message: Message) {
-        let id = self.host_of(from);
-        self.hosts[id.0].sending = false;
-        if !self.side(from).queue.is_empty() {
-            self.take_turn(id, from);
-        }
-        let payload = match &message {
-            Message::Piece { data, .. } => data.len() as u64,
-            _ => 0,
-        };
-        self.travel(from, message);
+    /// A host's link is free again; `payload`: what it sent last, if that was a block.
+    pub(super) fn on_free(&mut self, id: HostId, payload: Option<(End, u64)>) {
+        self.hosts[id.0].awaits_link = false;
+        payload.iter().for_each(|(end, _)| self.take_turn(id, *end));
         self.transmit(id);
-        if payload > 0 {
-            self.tell_sent(id, from, payload);
+        if let Some((end, bytes)) = payload {
+            self.tell_sent(id, end, bytes);
         }
     }
 
-    /// A message is on its way to the other side's link.
-    pub(super) fn travel(&mut self, from: End, message: Message) {
-        if !self.connections[from.connection].open {
-            return;
-        }
+    /// A message leaves its host then, and is on its way to the other side's link.
+    fn travel(&mut self, leaves: Instant, from: End, message: Message) {
         let (ours, theirs) = (self.link_of(from), self.link_of(from.other()));
-        let at = (self.now + ours.delay_to(&theirs, &mut self.rng)).max(self.side(from).arrives);
+        let at = (leaves + ours.delay_to(&theirs, &mut self.rng)).max(self.side(from).arrives);
         self.side(from).arrives = at;
         self.plan(at, Happening::Arrived { to: from.other(), message });
     }
@@ -99,11 +97,13 @@ impl World {
     pub(super) fn on_arrived(&mut self, to: End, message: Message) {
         let id = self.host_of(to);
         let host = &mut self.hosts[id.0];
-        let time = serialisation(host.link.down, message.wire_length());
-        let at = host.receiving_until.max(self.now) + time;
+        let length = message.wire_length();
+        let at = host.receiving_until.max(self.now) + serialisation(host.link.down, length);
         host.receiving_until = at;
+        let at_once = at <= self.now || host.unread == 0 && length <= SEGMENT;
+        host.unread += 1;
         let delivered = Happening::Delivered { to, message };
-        if at > self.now {
+        if !at_once {
             return self.plan(at, delivered);
         }
         if let Some(Happening::Delivered { to, message }) = self.held_up(delivered) {
@@ -112,10 +112,12 @@ impl World {
     }
 
     pub(super) fn on_delivered(&mut self, to: End, message: Message) {
+        let id = self.host_of(to);
+        self.hosts[id.0].unread -= 1;
         if !self.connections[to.connection].open {
             return;
         }
-        let (now, id) = (self.now, self.host_of(to));
+        let now = self.now;
         if let Message::Piece { index, .. } = &message {
             self.note_way(to, *index);
         }
@@ -180,29 +182,56 @@ impl World {
         if !self.connections[end.connection].open {
             return;
         }
-        let (id, side) = (self.host_of(end), self.side(end));
-        side.queue.push_back(message);
-        if side.queue.len() == 1 && side.turns == 0 {
+        let id = self.host_of(end);
+        self.side(end).queue.push_back(message);
+        // If there is more, it is in line, or comes again when the link has sent what it took.
+        if self.side(end).queue.len() == 1 {
             self.take_turn(id, end);
         }
         self.transmit(id);
     }
 
+    /// A connection stands in line for the link, once, if it has something to send.
     fn take_turn(&mut self, id: HostId, end: End) {
-        self.side(end).turns += 1;
-        self.hosts[id.0].turn.push_back(end);
+        let side = self.side(end);
+        if !side.queue.is_empty() && !std::mem::replace(&mut side.in_turn, true) {
+            self.hosts[id.0].turn.push_back(end);
+        }
     }
 
-    /// The link takes the next message, if it is free.
+    /// The link takes what comes next, if it is free: a block, or short messages, and then a block.
     pub(super) fn transmit(&mut self, id: HostId) {
-        while !self.hosts[id.0].sending {
-            let Some(end) = self.hosts[id.0].turn.pop_front() else { return };
-            self.side(end).turns -= 1;
+        let host = &mut self.hosts[id.0];
+        if host.awaits_link || host.turn.is_empty() {
+            return;
+        }
+        if host.sending_until > self.now {
+            host.awaits_link = true;
+            let at = host.sending_until;
+            return self.plan(at, Happening::Free { host: id, payload: None });
+        }
+        let (up, mut at, mut room) = (host.link.up, self.now, SEGMENT);
+        while room > 0
+            && let Some(end) = self.hosts[id.0].turn.pop_front()
+        {
+            self.side(end).in_turn = false;
             let Some(message) = self.side(end).queue.pop_front() else { continue };
-            let host = &mut self.hosts[id.0];
-            host.sending = true;
-            let at = self.now + serialisation(host.link.up, message.wire_length());
-            self.plan(at, Happening::Sent { from: end, message });
+            let length = message.wire_length();
+            at += serialisation(up, length);
+            if let Message::Piece { data, .. } = &message {
+                let payload = Some((end, data.len() as u64));
+                self.hosts[id.0].awaits_link = true;
+                self.plan(at, Happening::Free { host: id, payload });
+                return self.travel(at, end, message);
+            }
+            self.travel(at, end, message);
+            self.take_turn(id, end);
+            room = room.saturating_sub(length);
+        }
+        self.hosts[id.0].sending_until = at;
+        if !self.hosts[id.0].turn.is_empty() {
+            self.hosts[id.0].awaits_link = true;
+            self.plan(at, Happening::Free { host: id, payload: None });
         }
     }
 

@@ -95,9 +95,13 @@ pub struct Host {
     pub(super) ends: Vec<End>,
     /// Connections with something to send, in turn.
     pub(super) turn: VecDeque<End>,
-    pub(super) sending: bool,
-    /// The incoming side of the link is taken up to here.
+    /// The outgoing side of the link is taken up to here, or until it is told to be free.
+    pub(super) sending_until: Instant,
+    pub(super) awaits_link: bool,
+    /// The incoming side of the link is taken up to here, ...
     pub(super) receiving_until: Instant,
+    /// ... by so many messages.
+    pub(super) unread: usize,
     /// When its next wake-up is planned.
     wake: Instant,
     /// When the tracker answers, or answered, it last.
@@ -220,8 +224,10 @@ impl World {
             frozen: None,
             ends: Vec::new(),
             turn: VecDeque::new(),
-            sending: false,
+            sending_until: Instant::ZERO,
+            awaits_link: false,
             receiving_until: Instant::ZERO,
+            unread: 0,
             wake: Instant::FAR_FUTURE,
             told: Instant::ZERO,
         });
@@ -281,7 +287,7 @@ impl World {
             Happening::Join(host) => self.on_join(host),
             Happening::Found(host) => self.on_found(host),
             Happening::Shaken { from, addr } => self.on_shaken(from, addr),
-            Happening::Sent { from, message } => self.on_sent(from, message),
+            Happening::Free { host, payload } => self.on_free(host, payload),
             Happening::Arrived { to, message } => self.on_arrived(to, message),
             Happening::Delivered { to, message } => self.on_delivered(to, message),
             Happening::Closed { to } => self.on_closed(to),
