@@ -15,7 +15,7 @@ use crate::rate::ByteRate;
 use crate::swarm::{Input, Job, PeerKey, Verdict};
 use crate::time::{Duration, Instant};
 
-use super::broadcast::Broadcast;
+use super::broadcast::{Broadcast, same};
 use super::held::Held;
 
 /// Threads that hash and write.
@@ -230,7 +230,7 @@ fn is_right(piece: PieceIndex, size: u32, blocks: &[Bytes]) -> bool {
     let mut begin = 0;
     for block in blocks {
         let Ok(length) = u32::try_from(block.len()) else { return false };
-        if length > MAX_REQUEST_LENGTH || *block != content(piece, begin, length) {
+        if length > MAX_REQUEST_LENGTH || !same(block, &content(piece, begin, length)) {
             return false;
         }
         begin += length;
