@@ -7,6 +7,7 @@ use rand::seq::SliceRandom as _;
 use smallvec::SmallVec;
 
 use super::PeerKey;
+use super::peer::Peer;
 use super::picker::Reach;
 use super::torrent::Torrent;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Block, PieceIndex};
@@ -63,7 +64,8 @@ impl Torrent {
             return;
         }
         for key in keys {
-            if self.peers.get(key).is_some_and(|p| p.is_ready(now)) {
+            let gives = |p: &Peer| p.is_ready(now) && !self.picker.waits_for(now, p);
+            if self.peers.get(key).is_some_and(gives) {
                 self.refill_one(now, key);
             }
         }

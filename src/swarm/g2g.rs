@@ -11,6 +11,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::event::Ban;
 use super::torrent::Torrent;
 use super::turns::TURN;
@@ -139,7 +141,8 @@ impl Torrent {
         p.g2g.id = id;
         if id.is_some() {
             let interested = p.interested_in_us;
-            self.tell_g2g(now, peer, Told { wants: Some(self.told_wants.clone()), ..Told::default() });
+            let told = Told { wants: Some(self.told_wants.clone()), ..Told::default() };
+            self.tell_g2g(now, peer, told.encode());
             self.on_interested(now, peer, interested);
             self.count_company();
         }
@@ -177,7 +180,7 @@ impl Torrent {
         if bytes > 0 {
             p.accepts_no_more();
             let declined = u32::try_from(bytes).ok();
-            self.tell_g2g(now, peer, Told { declined, ..Told::default() });
+            self.tell_g2g(now, peer, Told { declined, ..Told::default() }.encode());
         }
     }
 
@@ -193,9 +196,10 @@ impl Torrent {
         }
         self.next_tell = now + TELL_EVERY;
         self.told_wants = wants.clone();
+        let told = Told { wants: Some(wants), ..Told::default() }.encode();
         let speak = self.peers.iter().filter(|(_, p)| p.g2g.speaks()).map(|(key, _)| key);
         for peer in speak.collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, Told { wants: Some(wants.clone()), ..Told::default() });
+            self.tell_g2g(now, peer, told.clone());
         }
     }
 
@@ -205,27 +209,29 @@ impl Torrent {
         if !self.trades() {
             return;
         }
+        let told = Told { fetching: Some(piece.number()), ..Told::default() }.encode();
         let others = self.peers.iter().filter(|(key, p)| *key != from && p.g2g.speaks());
         let hear = others.filter(|(_, p)| seed || p.has.has(piece)).map(|(key, _)| key);
         for peer in hear.collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, Told { fetching: Some(piece.number()), ..Told::default() });
+            self.tell_g2g(now, peer, told.clone());
         }
     }
 
     /// Neighbours hear that a piece is not here any more, or they would never invite us to it again.
     pub(super) fn tell_lost(&mut self, now: Instant, piece: PieceIndex) {
+        let told = Told { lost: Some(piece.number()), ..Told::default() }.encode();
         let speak = self.peers.iter().filter(|(_, p)| p.g2g.speaks()).map(|(key, _)| key);
         for peer in speak.collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, Told { lost: Some(piece.number()), ..Told::default() });
+            self.tell_g2g(now, peer, told.clone());
         }
     }
 
-    fn tell_g2g(&mut self, now: Instant, peer: PeerKey, told: Told) {
+    fn tell_g2g(&mut self, now: Instant, peer: PeerKey, payload: Bytes) {
         if let Some(p) = self.peers.get_mut(peer)
             && let Some(id) = p.g2g.id
         {
             p.last_sent = now;
-            let message = Message::Extended { id, payload: told.encode() };
+            let message = Message::Extended { id, payload };
             self.out.push_back(Output::Send { peer, message });
         }
     }

@@ -177,6 +177,12 @@ impl Picker {
         }
     }
 
+    /// Whether nothing is asked from a neighbour before it invites us.
+    pub(super) fn waits_for(&self, now: Instant, peer: &Peer) -> bool {
+        let trades = self.policy == Policy::GiveToGet && self.company > 0;
+        trades && peer.g2g.speaks() && peer.g2g.turn(now) == 0
+    }
+
     fn pick_of_film(
         &mut self,
         now: Instant,
@@ -322,6 +328,9 @@ impl Picker {
     }
 
     pub(super) fn begun(&self, pieces: &mut Pieces, key: PeerKey, peer: &Peer) -> Option<Block> {
+        if !pieces.has_open_partials() {
+            return None;
+        }
         let open = |p: &PieceIndex| may_ask(pieces, (key, peer), *p);
         let found = pieces.open_partials().map(|(p, _)| p).find(open);
         pieces.take(found?, key)
@@ -362,7 +371,10 @@ impl Picker {
 
 /// Whether a block of a piece is wanted and may be asked from this peer.
 pub(super) fn may_ask(pieces: &Pieces, (key, peer): (PeerKey, &Peer), piece: PieceIndex) -> bool {
-    peer.serves(piece) && pieces.is_needed(piece) && pieces.is_open_to(piece, key)
+    pieces.has_unasked(piece)
+        && peer.serves(piece)
+        && pieces.is_needed(piece)
+        && pieces.is_open_to(piece, key)
 }
 
 /// Whatever comes first in the film.

@@ -1,7 +1,7 @@
 //! What every piece is doing: missing, being fetched, being verified, or there.
 //!
 //! Invariant: a piece is in exactly one [`Status`]; it has a [`Partial`] exactly while it is `Fetching` or
-//! `Verifying`; `busy`, `doubled` and `idle` are sums over all partials.
+//! `Verifying`; `busy`, `doubled`, `idle` and `begun` are sums over all partials.
 //! Availability counts the connected peers that have a piece; peers with everything are counted once, in
 //! `seeds`, so that a seed's arrival costs nothing.
 
@@ -56,6 +56,8 @@ pub struct Pieces {
     doubled: usize,
     /// Blocks in pieces for which nobody is asked any more.
     idle: usize,
+    /// Pieces that have blocks with nobody.
+    begun: usize,
 }
 
 impl Pieces {
@@ -88,6 +90,7 @@ impl Pieces {
             busy: 0,
             doubled: 0,
             idle: 0,
+            begun: 0,
         }
     }
 
@@ -219,6 +222,11 @@ impl Pieces {
         self.partials.iter().filter(|(_, p)| p.free() > 0).map(|(i, p)| (*i, p))
     }
 
+    /// Whether there are any of those.
+    pub const fn has_open_partials(&self) -> bool {
+        self.begun > 0
+    }
+
     /// Blocks asked for or received and not verified yet: what is in flight, in blocks.
     pub const fn busy(&self) -> usize {
         self.busy
@@ -253,10 +261,8 @@ impl Pieces {
         if !self.is_open_to(piece, peer) {
             return None;
         }
-        let blocks = self.geometry.blocks(piece);
         // A live piece is one peer's from the first block on: if it is bad, nobody else can be to blame.
-        let only = self.geometry.is_live().then_some(peer);
-        self.partials.entry(piece).or_insert_with(|| Partial::of(only, blocks));
+        self.begin(piece, self.geometry.is_live().then_some(peer));
         self.set_status(piece, Status::Fetching);
         let number = self.change(piece, |p| p.take(peer))??;
         self.geometry.block(piece, number)
@@ -288,8 +294,7 @@ impl Pieces {
     ) -> Arrival {
         if self.status(block.piece) == Status::Missing && self.is_needed(block.piece) {
             // Given up with all others of its piece, and here after all.
-            let only = self.geometry.is_live().then_some(from.0);
-            self.partials.insert(block.piece, Partial::of(only, self.geometry.blocks(block.piece)));
+            self.begin(block.piece, self.geometry.is_live().then_some(from.0));
             self.set_status(block.piece, Status::Fetching);
         }
         let arrival = self.change(block.piece, |p| p.receive(number(block), from, data, others));
@@ -358,8 +363,7 @@ impl Pieces {
 
     /// From now on only this peer is asked for blocks of this piece.
     pub fn reserve(&mut self, piece: PieceIndex, peer: PeerKey) {
-        let blocks = self.geometry.blocks(piece);
-        self.partials.entry(piece).or_insert_with(|| Partial::new(blocks)).only = Some(peer);
+        self.begin(piece, None).only = Some(peer);
         self.set_status(piece, Status::Fetching);
     }
 
@@ -455,11 +459,21 @@ impl Pieces {
         }
     }
 
+    /// A piece is under way from now on, if it was not.
+    fn begin(&mut self, piece: PieceIndex, only: Option<PeerKey>) -> &mut Partial {
+        let blocks = self.geometry.blocks(piece);
+        self.partials.entry(piece).or_insert_with(|| {
+            self.begun += 1;
+            Partial::of(only, blocks)
+        })
+    }
+
     fn remove_partial(&mut self, piece: PieceIndex) -> Option<Partial> {
         let partial = self.partials.remove(&piece)?;
         self.busy -= partial.busy();
         self.doubled -= partial.doubled() as usize;
         self.idle -= partial.idle();
+        self.begun -= usize::from(partial.free() > 0);
         Some(partial)
     }
 
@@ -467,11 +481,13 @@ impl Pieces {
     fn change<R>(&mut self, piece: PieceIndex, change: impl FnOnce(&mut Partial) -> R) -> Option<R> {
         let partial = self.partials.get_mut(&piece)?;
         let (busy, doubled, idle) = (partial.busy(), partial.doubled(), partial.idle());
+        let begun = usize::from(partial.free() > 0);
         let result = change(partial);
         self.busy = self.busy + partial.busy() - busy;
         self.doubled = self.doubled + partial.doubled() as usize - doubled as usize;
         self.idle = self.idle + partial.idle() - idle;
         let open = partial.free() > 0;
+        self.begun = self.begun + usize::from(open) - begun;
         if self.status(piece) == Status::Fetching && open != self.open.has(piece) {
             self.review_open(piece);
         }

@@ -304,7 +304,8 @@ impl Pipeline {
 
     /// When a block asked for now would be here, by rate and delay; `None` while nothing is known.
     pub fn expected(&self, now: Instant) -> Option<Duration> {
-        expected(self.rate(now), self.min_delay.value()?, self.under_way())
+        let delay = self.min_delay.value()?;
+        expected(self.rate(now), delay, self.under_way())
     }
 
     /// The requests under way, oldest first, and when each will be answered; `None` while nothing is known.
