@@ -122,6 +122,21 @@ impl Bitfield {
         words != 0 || our_rest.iter().zip(rest).any(|(a, b)| a & b != 0)
     }
 
+    /// The slot of the first piece that is in this set and not in the other one, of the same torrent.
+    pub fn first_not_in(&self, other: &Self) -> Option<u32> {
+        let bytes = self.bytes.iter().zip(&other.bytes).map(|(ours, theirs)| ours & !theirs);
+        first_one(0, bytes)
+    }
+
+    /// The first slot from this one on that is not in the set.
+    pub fn first_missing(&self, from: u32) -> Option<u32> {
+        let first = from as usize / 8;
+        let before = !(0xff >> (from % 8));
+        let bytes = self.bytes.iter().skip(first).enumerate();
+        let missing = bytes.map(|(n, byte)| if n == 0 { !(byte | before) } else { !byte });
+        first_one(first, missing).filter(|slot| *slot < self.pieces)
+    }
+
     /// Pieces of this range of numbers that are in the set; numbers beyond the last piece are not.
     pub fn count_in(&self, range: std::ops::Range<u32>) -> u32 {
         let (start, end) = (range.start.min(self.pieces), range.end.min(self.pieces));
@@ -140,6 +155,17 @@ impl fmt::Debug for Bitfield {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bitfield({} of {})", self.count, self.pieces)
     }
+}
+
+/// The slot of the first bit that is set in these bytes, the first of which has this number.
+fn first_one(number: usize, mut bytes: impl Iterator<Item = u8>) -> Option<u32> {
+    let (mut at, mut found) = (number, 0);
+    bytes.find(|byte| {
+        found = *byte;
+        at += usize::from(found == 0);
+        found != 0
+    })?;
+    u32::try_from(at * 8).ok().map(|slot| slot + found.leading_zeros())
 }
 
 fn bytes_for(pieces: u32) -> usize {
@@ -229,6 +255,15 @@ mod tests {
                 prop_assert_eq!(field.count_in(a..b) as usize, expected);
             }
             prop_assert_eq!(field.count() as usize, set.len());
+            let (none, first) = (Bitfield::empty(&g), set.first().map(|piece| piece.slot()));
+            let is_missing = |n: &u32| !g.piece(*n).is_some_and(|piece| set.contains(&piece));
+            prop_assert_eq!(field.first_not_in(&none), first);
+            prop_assert_eq!(none.first_not_in(&field), None);
+            let missing = (0..pieces).find(is_missing);
+            prop_assert_eq!(Bitfield::full(&g).first_not_in(&field), missing);
+            for from in [0, 3, 8, pieces / 2, pieces - 1, pieces, pieces + 20] {
+                prop_assert_eq!(field.first_missing(from), (from..pieces).find(is_missing));
+            }
             prop_assert!(g.all().all(|p| field.has(p) == set.contains(&p)));
             prop_assert_eq!(Bitfield::from_wire(&g, field.as_wire()).unwrap(), field);
         }

@@ -13,7 +13,7 @@
 //! As much is promised as can be sent soon, no more: who waits in a long line cannot go elsewhere meanwhile, and passes
 //! on late what it gets late.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
 
 use rand::RngExt as _;
 
@@ -82,6 +82,7 @@ impl Torrent {
             p.uploads.comes.learn(true);
             p.uploads.rests = None;
         }
+        self.uplink.takes(peer);
         false
     }
 
@@ -101,6 +102,7 @@ impl Torrent {
             return;
         }
         self.let_guests_go(now, |uploads| uploads.credit.spend(TURN));
+        self.review_takers(now);
         while self.has_room_for_a_turn(now) {
             let Some((piece, peer)) = self.next_offer(now) else { return };
             self.send(now, peer, Message::Suggest(piece.slot()));
@@ -108,18 +110,23 @@ impl Torrent {
             if let Some(p) = self.peers.get_mut(peer) {
                 p.uploads.credit.add(now, TURN, now + WELCOME);
             }
+            self.uplink.takes(peer);
         }
     }
 
     fn has_room_for_a_turn(&self, now: Instant) -> bool {
-        let takes = self.peers.iter().filter(|(_, p)| !p.uploads.is_stuck(now)).map(|(key, p)| {
+        let takes = self.takers().filter(|(_, u)| !u.is_stuck(now)).map(|(key, uploads)| {
+            let credit = uploads.credit.left(now);
             // Guests who are not here yet are counted below.
-            let to_come = self.invites.guests_of(key) as u64 * TURN;
-            p.uploads.asked() + p.uploads.credit.left(now).saturating_sub(to_come)
+            let to_come = if credit > 0 { self.invites.guests_of(key) as u64 * TURN } else { 0 };
+            uploads.asked() + credit.saturating_sub(to_come)
         });
-        let promised = takes.sum::<u64>() + self.invites.expected() * TURN;
         let soon = self.uplink_rate(now).map_or(0, |rate| rate.bytes_in(AHEAD));
-        promised + TURN <= (TURN + soon).max(LEAST_AHEAD * TURN)
+        let most = (TURN + soon).max(LEAST_AHEAD * TURN);
+        let room = most.checked_sub((self.invites.expected() + 1) * TURN);
+        // Mostly there is none, and some of the neighbours show it.
+        let taken = |taken: u64, takes: u64| taken.checked_add(takes).filter(|taken| Some(*taken) <= room);
+        room.is_some() && takes.into_iter().try_fold(0, taken).is_some()
     }
 
     /// Who is invited next, and to what.
@@ -130,47 +137,44 @@ impl Torrent {
         });
         let able: Vec<_> = able.collect();
         let least = if able.len() > FEW { OPEN.0 } else { OPEN.1 };
-        let promised = self.promised();
+        let promised = OnceCell::new();
         let mut best: Option<(Standing, u32, PieceIndex, PeerKey)> = None;
         for (key, p) in able {
             let turns = p.uploads.asked().div_ceil(TURN);
             let open = self.invites.open(key) + usize::try_from(turns).unwrap_or(usize::MAX);
-            let lately = p.uploads.rate.rate(now).bytes_in(LATELY) / TURN;
-            if open >= least.saturating_add(usize::try_from(lately).unwrap_or(usize::MAX)) {
+            let lately = || p.uploads.rate.rate(now).bytes_in(LATELY) / TURN;
+            if open >= least && open - least >= usize::try_from(lately()).unwrap_or(usize::MAX) {
                 continue;
             }
-            let Some((piece, standing)) = self.standing(p, &promised) else { continue };
+            let promised = |piece: PieceIndex| count(promised.get_or_init(|| self.promised()), piece);
+            let Some((piece, standing)) = self.standing(p, promised) else { continue };
             let offer = (standing, self.rng.random(), piece, key);
             best = Some(best.map_or(offer, |best| best.min(offer)));
         }
         best.map(|(_, _, piece, peer)| (piece, peer))
     }
 
-    /// Pieces that neighbours will have soon, and how many of them will.
-    fn promised(&self) -> BTreeMap<PieceIndex, u64> {
-        let mut promised = BTreeMap::new();
-        let asked = self.peers.values().flat_map(|p| {
-            let uploads = &p.uploads;
+    /// Pieces that neighbours will have soon, in order, each as often as there are such neighbours.
+    fn promised(&self) -> Vec<PieceIndex> {
+        let asked = self.takers().flat_map(|(_, uploads)| {
             uploads.queue.front().into_iter().chain(uploads.reading.first()).map(|block| block.piece)
         });
-        asked.chain(self.invites.pieces()).for_each(|piece| *promised.entry(piece).or_default() += 1);
+        let mut promised: Vec<_> = asked.chain(self.invites.pieces()).collect();
+        promised.sort_unstable();
         promised
     }
 
     /// How near a neighbour is to a stall, and the piece to invite it to: of those that we can give and that it needs
     /// next, the one of which there are fewest copies for its place.
-    fn standing(&self, peer: &Peer, promised: &BTreeMap<PieceIndex, u64>) -> Option<(PieceIndex, Standing)> {
-        let geometry = self.pieces.geometry();
+    fn standing(&self, peer: &Peer, promised: impl Fn(PieceIndex) -> u64) -> Option<(PieceIndex, Standing)> {
+        let (geometry, have) = (self.pieces.geometry(), self.pieces.have());
+        have.first_not_in(&peer.has)?;
         let told = peer.g2g.wants();
-        let lacks = |piece: &PieceIndex| !peer.has.has(*piece);
-        let first = geometry.run(told.start..geometry.pieces()).find(lacks);
-        let first = first.map_or(told.start, PieceIndex::number);
+        let first = peer.has.first_missing(told.start).unwrap_or(told.start);
         let next = first..told.end.max(first.saturating_add(UNTOLD)).min(geometry.pieces());
-        let have = self.pieces.have();
-        let gives = |piece: &PieceIndex| lacks(piece) && have.has(*piece) && !peer.g2g.is_coming(*piece);
-        let copies = |piece: &PieceIndex| {
-            u64::from(self.pieces.rarity(*piece)) + promised.get(piece).copied().unwrap_or_default()
-        };
+        let gives =
+            |piece: &PieceIndex| have.has(*piece) && !peer.has.has(*piece) && !peer.g2g.is_coming(*piece);
+        let copies = |piece: &PieceIndex| u64::from(self.pieces.rarity(*piece)) + promised(*piece);
         let everybody = doublings(self.peers.len() as u64);
         let horizon = next.len() as u64 * HORIZON;
         let plenty = |piece: &PieceIndex| {
@@ -194,6 +198,12 @@ const fn doublings(copies: u64) -> u64 {
     let whole = many.ilog2();
     // Between two powers of two a straight line will do.
     whole as u64 * DOUBLING + ((many as u128 * DOUBLING as u128) >> whole) as u64 - DOUBLING
+}
+
+/// How often a piece is among these, which are in order.
+fn count(pieces: &[PieceIndex], piece: PieceIndex) -> u64 {
+    let first = pieces.partition_point(|other| *other < piece);
+    pieces[first..].iter().take_while(|other| **other == piece).count() as u64
 }
 
 #[cfg(test)]

@@ -85,6 +85,11 @@ impl Uploads {
         self.waiting() + self.queue.iter().map(|b| u64::from(b.length)).sum::<u64>()
     }
 
+    /// Whether that is anything.
+    pub fn asks(&self) -> bool {
+        self.unsent > 0 || !self.reading.is_empty() || !self.queue.is_empty()
+    }
+
     /// Takes out the next block of this piece, or if there is none and `any` will do, the first of another one. Gives it
     /// with the piece to go on with.
     pub fn next_of(&mut self, piece: PieceIndex, any: bool) -> Option<(Block, Option<PieceIndex>)> {
@@ -99,7 +104,7 @@ impl Uploads {
 
     /// Whether nothing of what waits in the connection has been taken for long: the peer does not read.
     pub fn is_stuck(&self, now: Instant) -> bool {
-        self.waiting() > 0 && now - self.moved > STUCK
+        now - self.moved > STUCK && self.waiting() > 0
     }
 
     /// Payload that is being read or waits in the connection.

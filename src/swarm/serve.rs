@@ -170,6 +170,7 @@ impl Torrent {
         self.queue_live(now, peer, block.piece);
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.uploads.queue.push_back(block);
+        self.uplink.takes(peer);
         self.queue_turn(peer, block.piece);
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.uploads.unused_since = None;

@@ -8,7 +8,7 @@
 //! Little is handed out at a time: what waits in a connection can neither be called back nor overtaken, and on a slow
 //! uplink our own requests would have to wait behind it.
 
-use super::peer::Uploads;
+use super::peer::{Peer, Uploads};
 use super::torrent::Torrent;
 use super::uplink::Waiting;
 use super::{Job, Output, PeerKey};
@@ -52,6 +52,11 @@ impl Torrent {
 
     /// Starts reading blocks for those whose turn it is.
     pub(super) fn serve_all(&mut self, now: Instant) {
+        if self.uplink.is_idle() && self.uplink.is_busy() {
+            self.serve_now = false;
+            return;
+        }
+        self.review_takers(now);
         let (most, longest) = (self.most_handed_out(now), self.longest_turn());
         let (mut handed_out, mut patience) = (self.handed_out(now), self.uplink.len());
         while handed_out < most && self.upload_limit.is_open(now) {
@@ -92,7 +97,7 @@ impl Torrent {
 
     /// Payload has left for the network.
     pub(super) fn on_sent_payload(&mut self, now: Instant, bytes: u64) {
-        let waits = self.peers.values().any(|p| p.uploads.asked() > 0);
+        let waits = self.takers().any(|(_, uploads)| uploads.asks());
         self.uplink.sent(now, bytes, waits);
         self.invites.look = true;
         self.serve_now = true;
@@ -107,7 +112,19 @@ impl Torrent {
     /// Bytes that are being read or wait in connections, but for those of peers that do not read: whoever wants to
     /// keep us from serving others would only have to stop reading.
     pub(super) fn handed_out(&self, now: Instant) -> u64 {
-        self.peers.values().map(|p| &p.uploads).filter(|u| !u.is_stuck(now)).map(Uploads::waiting).sum()
+        self.takers().filter(|(_, u)| !u.is_stuck(now)).map(|(_, u)| u.waiting()).sum()
+    }
+
+    /// Those who have asked for something or may.
+    pub(super) fn takers(&self) -> impl Iterator<Item = (PeerKey, &Uploads)> {
+        let takers = self.uplink.takers().iter();
+        takers.filter_map(|key| self.peers.get(*key).map(|p| (*key, &p.uploads)))
+    }
+
+    /// Forgets those who do not any more.
+    pub(super) fn review_takers(&mut self, now: Instant) {
+        let takes = |p: &Peer| p.uploads.asks() || p.uploads.credit.left(now) > 0;
+        self.uplink.review_takers(|key| self.peers.get(*key).is_some_and(takes));
     }
 
     fn most_handed_out(&self, now: Instant) -> u64 {
@@ -188,6 +205,7 @@ mod tests {
     fn who_does_not_read_keeps_nobody_else_waiting() {
         let mut bed = Testbed::new(config(), PIECE, 10 * PIECE, true);
         let (deaf, other) = (guest(&mut bed), guest(&mut bed));
+        bed.torrent.uplink.takes(deaf);
         let uploads = &mut bed.torrent.peers[deaf].uploads;
         (uploads.unsent, uploads.moved) = (UNKNOWN_HANDED_OUT, bed.now);
         ask(&mut bed, other, 3);

@@ -54,6 +54,8 @@ pub(super) struct Uplink {
     in_a_row: usize,
     /// Bytes given in the turn that goes on.
     turn: u64,
+    /// All who have asked for something or may, and perhaps some who had: few of our peers, mostly.
+    takers: Vec<PeerKey>,
 }
 
 impl Default for Uplink {
@@ -67,6 +69,7 @@ impl Default for Uplink {
             others: VecDeque::new(),
             in_a_row: 0,
             turn: 0,
+            takers: Vec::new(),
         }
     }
 }
@@ -77,6 +80,11 @@ impl Uplink {
         if self.since.is_none() {
             self.set_waiting(now, true);
         }
+    }
+
+    /// Whether payload is leaving.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.since.is_some()
     }
 
     /// Payload left; `more`: some waits still.
@@ -99,6 +107,23 @@ impl Uplink {
     /// The clock of the rate: runs while something waits to be sent.
     fn clock(&self, now: Instant) -> Instant {
         Instant::ZERO + self.busy + self.since.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    /// Somebody asks for something, or may.
+    pub(super) fn takes(&mut self, peer: PeerKey) {
+        if !self.takers.contains(&peer) {
+            self.takers.push(peer);
+        }
+    }
+
+    /// Those who do not any more are forgotten.
+    pub(super) fn review_takers(&mut self, takes: impl FnMut(&PeerKey) -> bool) {
+        self.takers.retain(takes);
+    }
+
+    /// Who has asked for something or may is among these.
+    pub(super) fn takers(&self) -> &[PeerKey] {
+        &self.takers
     }
 
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<Waiting> {
