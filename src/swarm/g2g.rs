@@ -189,7 +189,7 @@ impl Torrent {
         if !self.trades() {
             return;
         }
-        let wants = self.picker.needed_next();
+        let wants = self.needed_next();
         let jumped = wants.start.abs_diff(self.told_wants.start) >= JUMP;
         if wants == self.told_wants || !jumped && now < self.next_tell {
             return;
@@ -201,6 +201,19 @@ impl Torrent {
         for peer in speak.collect::<Vec<_>>() {
             self.tell_g2g(now, peer, told.clone());
         }
+    }
+
+    /// The pieces that a reader needs next. Who does not play yet, or not any more, has nothing in front of it: it would
+    /// wait for ever if those who play always went first.
+    fn needed_next(&self) -> Range<u32> {
+        let Range { start, end } = self.picker.needed_next();
+        let lacks = self
+            .readers
+            .values()
+            .filter(|reader| reader.is_filling())
+            .filter_map(|reader| self.pieces.geometry().piece_at(reader.first_missing()));
+        let first = lacks.map(PieceIndex::number).find(|first| (start..end).contains(first));
+        first.unwrap_or(start)..end
     }
 
     /// Neighbours hear that we begin to fetch a piece: those who have it need not give it to us, and if it is `from` a

@@ -103,8 +103,8 @@ impl Picker {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PeerKey;
     use super::super::testbed::{Testbed, config};
+    use super::super::{PeerKey, ReaderInput};
     use crate::time::Duration;
     use crate::wire::g2g::Told;
     use crate::wire::message::Message;
@@ -159,6 +159,21 @@ mod tests {
         [5, 7].into_iter().for_each(|index| bed.hear(neighbour, Message::Have(index)));
         bed.hear(neighbour, Message::Suggest(7));
         assert_eq!(pieces(&mut bed, neighbour), [5, 7]);
+    }
+
+    /// It is not to wait behind those who play until they have plenty.
+    #[test]
+    fn who_does_not_play_yet_tells_the_first_piece_that_it_lacks() {
+        let (mut bed, _, neighbour) = viewer(&[0, 1, 2]);
+        bed.reader(ReaderInput::Read(0..1_000));
+        bed.hear(neighbour, Message::Suggest(0));
+        bed.give_all(neighbour);
+        bed.wait(Duration::from_secs(2));
+        let told = bed.said.iter().filter_map(|(to, message)| match message {
+            Message::Extended { id: 7, payload } if *to == neighbour => Told::decode(payload).ok()?.wants,
+            _ => None,
+        });
+        assert_eq!(told.last().map(|wants| wants.start), Some(3));
     }
 
     #[test]
