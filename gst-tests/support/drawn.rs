@@ -72,18 +72,23 @@ fn broadcast(rng: &mut Pcg64, seed: u64) -> String {
         let _ = write!(text, "\n[[hosts]]\nname = \"c{number}\"\ncount = {count}\nrole = \"viewer\"\n");
         text += &link(rng);
         text += &arrival(rng);
-        for (line, chance) in [
-            ("behaviour = \"free-rider\"", 0.2),
-            ("nat = 0.5", 0.3),
-            ("leave = \"40s\"", 0.2),
-            ("departure = { kind = \"early\", mean-stay = \"20s\" }", 0.3),
-        ] {
-            if rng.random_bool(chance) {
-                let _ = writeln!(text, "{line}");
-            }
-        }
+        text += &some(
+            rng,
+            &[
+                ("behaviour = \"free-rider\"", 0.2),
+                ("nat = 0.5", 0.3),
+                ("leave = \"40s\"", 0.2),
+                ("departure = { kind = \"early\", mean-stay = \"20s\" }", 0.3),
+            ],
+        );
     }
     text
+}
+
+/// Those of these lines that chance chooses, each with its own.
+fn some(rng: &mut Pcg64, lines: &[(&str, f64)]) -> String {
+    let chosen = lines.iter().filter(|(_, chance)| rng.random_bool(*chance));
+    chosen.map(|(line, _)| format!("{line}\n")).collect()
 }
 
 fn class(rng: &mut Pcg64, number: u32, count: u32) -> String {
@@ -92,17 +97,16 @@ fn class(rng: &mut Pcg64, number: u32, count: u32) -> String {
     text += &link(rng);
     text += &policy(rng);
     text += &arrival(rng);
-    for (line, chance) in [
-        ("behaviour = \"free-rider\"", 0.2),
-        ("upload-limit = \"0.8x\"", 0.2),
-        ("nat = 0.5", 0.3),
-        ("departure = { kind = \"at the end\", linger = \"1s\" }", 0.3),
-        ("leave = \"25s\"", 0.15),
-    ] {
-        if rng.random_bool(chance) {
-            let _ = writeln!(text, "{line}");
-        }
-    }
+    text += &some(
+        rng,
+        &[
+            ("behaviour = \"free-rider\"", 0.2),
+            ("upload-limit = \"0.8x\"", 0.2),
+            ("nat = 0.5", 0.3),
+            ("departure = { kind = \"at the end\", linger = \"1s\" }", 0.3),
+            ("leave = \"25s\"", 0.15),
+        ],
+    );
     if !text.contains("departure") && rng.random_bool(0.3) {
         text += "departure = { kind = \"early\", mean-stay = \"20s\" }\n";
     }

@@ -17,7 +17,7 @@ use super::link::{Change, Link};
 use super::live_report::LiveReport;
 use super::live_source::LiveSource;
 use super::live_viewer::LivePlan;
-use super::scenario::{config, plan};
+use super::scenario::{config, plan, watch};
 use super::scripted::Scripted;
 use super::world::{HostId, Mind, Tracker, Until, World, hello};
 
@@ -139,15 +139,8 @@ impl LiveScenario {
     }
 
     /// Runs until the limit, and looks at the world again and again, as long as `look` wants to go on.
-    pub fn run_watched(mut self, every: Duration, mut look: impl FnMut(&World) -> ControlFlow<()>) -> World {
-        let end = Instant::ZERO + self.limit;
-        while look(&self.world).is_continue() && self.world.now() < end {
-            let next = end.min(self.world.now() + every);
-            if !self.world.run(next, Until::End) {
-                break;
-            }
-        }
-        self.world
+    pub fn run_watched(self, every: Duration, look: impl FnMut(&World) -> ControlFlow<()>) -> World {
+        watch(self.world, Instant::ZERO + self.limit, Until::End, every, look)
     }
 
     fn geometry(&self) -> Geometry {

@@ -167,15 +167,8 @@ impl Scenario {
     }
 
     /// Runs like [`run`](Self::run), and looks at the world again and again, as long as `look` wants to go on.
-    pub fn run_watched(mut self, every: Duration, mut look: impl FnMut(&World) -> ControlFlow<()>) -> World {
-        let end = Instant::ZERO + self.limit;
-        while look(&self.world).is_continue() && self.world.now() < end {
-            let next = end.min(self.world.now() + every);
-            if !self.world.run(next, Until::AllDone) {
-                break;
-            }
-        }
-        self.world
+    pub fn run_watched(self, every: Duration, look: impl FnMut(&World) -> ControlFlow<()>) -> World {
+        watch(self.world, Instant::ZERO + self.limit, Until::AllDone, every, look)
     }
 
     fn add(&mut self, name: String, mind: Mind, link: Link, joins: Duration) -> HostId {
@@ -195,4 +188,21 @@ pub fn plan(config: Config) -> HostPlan {
         source: None,
         conduct: Conduct::default(),
     }
+}
+
+/// Runs a world until `end` or `until`, and looks at it again and again, as long as `look` wants to go on.
+pub(super) fn watch(
+    mut world: World,
+    end: Instant,
+    until: Until,
+    every: Duration,
+    mut look: impl FnMut(&World) -> ControlFlow<()>,
+) -> World {
+    while look(&world).is_continue() && world.now() < end {
+        let next = end.min(world.now() + every);
+        if !world.run(next, until) {
+            break;
+        }
+    }
+    world
 }
