@@ -6,7 +6,8 @@
 //!
 //! Three things are told besides: which pieces somebody will need next, as those who are about to stall are invited
 //! first; which piece somebody begins to fetch, so that it is not invited to that again, and others fetch different ones
-//! from a seed; and how much of an invitation is of no use, so that somebody else is invited at once.
+//! from a seed; and how much of an invitation is of no use, so that somebody else is invited at once. (Who has little
+//! room tells what it has let go of, too.)
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::event::Ban;
+use super::peer::Peer;
 use super::torrent::Torrent;
 use super::turns::TURN;
 use super::{Output, PeerKey};
@@ -108,6 +110,10 @@ impl PeerG2g {
 
     /// It invites us.
     pub fn invites(&mut self, now: Instant) {
+        if !self.speaks() {
+            // In a broadcast an invitation is to a piece, whatever it takes.
+            return;
+        }
         let room = MAX_TURNS.saturating_sub(self.turn(now));
         self.turn.add(now, TURN.min(room), now + INVITED);
     }
@@ -175,7 +181,7 @@ impl Torrent {
 
     /// There is nothing to ask a neighbour for as it invited us: it had better invite somebody else.
     pub(super) fn decline(&mut self, now: Instant, peer: PeerKey) {
-        let Some(p) = self.peers.get_mut(peer).filter(|p| p.g2g.speaks()) else { return };
+        let Some(p) = self.peers.get_mut(peer) else { return };
         let bytes = p.g2g.declines(now);
         if bytes > 0 {
             p.accepts_no_more();
@@ -196,11 +202,7 @@ impl Torrent {
         }
         self.next_tell = now + TELL_EVERY;
         self.told_wants = wants.clone();
-        let told = Told { wants: Some(wants), ..Told::default() }.encode();
-        let speak = self.peers.iter().filter(|(_, p)| p.g2g.speaks()).map(|(key, _)| key);
-        for peer in speak.collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, told.clone());
-        }
+        self.tell_those(now, &Told { wants: Some(wants), ..Told::default() }, |_, _| true);
     }
 
     /// The pieces that a reader needs next. Who does not play yet, or not any more, has nothing in front of it: it would
@@ -219,23 +221,24 @@ impl Torrent {
     /// Neighbours hear that we begin to fetch a piece: those who have it need not give it to us, and if it is `from` a
     /// seed, those who lack it need not fetch it there.
     pub(super) fn tell_fetching(&mut self, now: Instant, from: PeerKey, piece: PieceIndex, seed: bool) {
-        if !self.trades() {
-            return;
-        }
-        let told = Told { fetching: Some(piece.number()), ..Told::default() }.encode();
-        let others = self.peers.iter().filter(|(key, p)| *key != from && p.g2g.speaks());
-        let hear = others.filter(|(_, p)| seed || p.has.has(piece)).map(|(key, _)| key);
-        for peer in hear.collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, told.clone());
-        }
+        let told = Told { fetching: Some(piece.number()), ..Told::default() };
+        self.tell_those(now, &told, |key, p| key != from && (seed || p.has.has(piece)));
     }
 
     /// Neighbours hear that a piece is not here any more, or they would never invite us to it again.
     pub(super) fn tell_lost(&mut self, now: Instant, piece: PieceIndex) {
-        let told = Told { lost: Some(piece.number()), ..Told::default() }.encode();
-        let speak = self.peers.iter().filter(|(_, p)| p.g2g.speaks()).map(|(key, _)| key);
-        for peer in speak.collect::<Vec<_>>() {
-            self.tell_g2g(now, peer, told.clone());
+        self.tell_those(now, &Told { lost: Some(piece.number()), ..Told::default() }, |_, _| true);
+    }
+
+    /// Those neighbours that trade with us and `hear` it are told something.
+    fn tell_those(&mut self, now: Instant, told: &Told, hear: impl Fn(PeerKey, &Peer) -> bool) {
+        if !self.trades() {
+            return;
+        }
+        let payload = told.encode();
+        let those = self.peers.iter().filter(|(key, p)| p.g2g.speaks() && hear(*key, p));
+        for peer in those.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.tell_g2g(now, peer, payload.clone());
         }
     }
 
