@@ -4,8 +4,8 @@
 //! then ask for [`TURN`] bytes: of the piece that it was invited to, or of what it needs more. So everybody's way out is
 //! always in use, and nobody waits in many lines at a time.
 //!
-//! Three things are told besides: which pieces somebody will need next, as those who are about to stall are invited
-//! first; which piece somebody begins to fetch, so that it is not invited to that again, and others fetch different ones
+//! Three things are told besides: which pieces somebody will need next, and how fast it plays them, as those who are
+//! about to stall are invited first; which piece somebody begins to fetch, so that it is not invited to that again, and others fetch different ones
 //! from a seed; and how much of an invitation is of no use, so that somebody else is invited at once. (Who has little
 //! room tells what it has let go of, too.)
 
@@ -20,6 +20,8 @@ use super::torrent::Torrent;
 use super::turns::TURN;
 use super::{Output, PeerKey};
 use crate::metainfo::geometry::PieceIndex;
+use crate::rate::ByteRate;
+use crate::stream::playback::Playback;
 use crate::time::{Duration, Instant};
 use crate::wire::g2g::Told;
 use crate::wire::message::Message;
@@ -68,6 +70,8 @@ pub struct PeerG2g {
     id: Option<u8>,
     /// The pieces that it needs next.
     wants: Range<u32>,
+    /// At which rate it plays them, if it told.
+    rate: ByteRate,
     /// What it invited us to ask for.
     turn: Credit,
     /// What it is fetching, from us or from others, and until when that is believed.
@@ -83,6 +87,11 @@ impl PeerG2g {
     /// The pieces that it needs next; empty if none is needed before others.
     pub fn wants(&self) -> Range<u32> {
         self.wants.clone()
+    }
+
+    /// Media time of so many bytes, if it told at which rate it plays them.
+    pub fn time_of(&self, bytes: u64) -> Option<Duration> {
+        self.rate.time_for(bytes)
     }
 
     /// Bytes that it invited us to ask for.
@@ -147,7 +156,7 @@ impl Torrent {
         p.g2g.id = id;
         if id.is_some() {
             let interested = p.interested_in_us;
-            let told = Told { wants: Some(self.told_wants.clone()), ..Told::default() };
+            let told = self.tells_wants();
             self.tell_g2g(now, peer, told.encode());
             self.on_interested(now, peer, interested);
             self.count_company();
@@ -161,6 +170,9 @@ impl Torrent {
         if let Some(wants) = told.wants {
             let end = self.pieces.geometry().pieces();
             p.g2g.wants = wants.start.min(end)..wants.end.min(end);
+        }
+        if let Some(rate) = told.rate {
+            p.g2g.rate = ByteRate(rate.into());
         }
         if let Some(piece) = told.fetching.and_then(|index| self.pieces.geometry().piece(index)) {
             p.g2g.fetches(now, piece);
@@ -201,8 +213,15 @@ impl Torrent {
             return;
         }
         self.next_tell = now + TELL_EVERY;
-        self.told_wants = wants.clone();
-        self.tell_those(now, &Told { wants: Some(wants), ..Told::default() }, |_, _| true);
+        self.told_wants = wants;
+        let told = self.tells_wants();
+        self.tell_those(now, &told, |_, _| true);
+    }
+
+    fn tells_wants(&self) -> Told {
+        let rate = self.readers.values().find_map(Playback::media_rate);
+        let rate = rate.map(|rate| rate.try_into().unwrap_or(u32::MAX));
+        Told { wants: Some(self.told_wants.clone()), rate, ..Told::default() }
     }
 
     /// The pieces that a reader needs next. Who does not play yet, or not any more, has nothing in front of it: it would

@@ -1,11 +1,14 @@
 //! Whom we invite to what in a film's swarm: the choices of whoever has room on its way out.
 //!
-//! Who is about to stall goes first: what matters is how much a neighbour has in front of its playhead; of those who
-//! have equally much, who can be given the first piece that it lacks, and then who has got least so far. Each is invited
-//! to the piece that the fewest have, among those that it needs next: others give it what everybody has. The sooner a
-//! piece is needed the more copies of it there should be, so twice as many are as good as none of a piece that is needed
-//! some time later. A seed, which all would ask for the same, so gives each piece away once before it gives any twice,
-//! in the order in which they are needed.
+//! Each neighbour is invited to the piece that the fewest have, among those that it needs next: others give it what
+//! everybody has. The sooner a piece is needed the more copies of it there should be, so twice as many are as good as
+//! none of a piece that is needed some time later. A seed, which all would ask for the same, so gives each piece away
+//! once before it gives any twice, in the order in which they are needed.
+//!
+//! Who can wait least goes first: who has little in front of its playhead, unless there are many others who have what we
+//! could give it. (A seed that thought of playheads alone would serve newcomers for ever, to whom everybody else could
+//! give the film's beginning, and those who are farthest into it would stall: only the seed has what they need.) Of those
+//! who can wait equally long, who can be given the first piece that it lacks, and then who has got least so far.
 //!
 //! Several may invite a neighbour to the same piece. So it tells those who have a piece when it begins to fetch it, and
 //! declines at once what it has no use for.
@@ -23,6 +26,7 @@ use super::torrent::Torrent;
 use super::turns::TURN;
 use super::uplink::Lane;
 use crate::metainfo::geometry::{Block, PieceIndex};
+use crate::rate::ByteRate;
 use crate::time::{Duration, Instant};
 use crate::wire::message::Message;
 
@@ -40,24 +44,32 @@ const LATELY: Duration = Duration::from_millis(500);
 const OPEN: (usize, usize) = (1, 4);
 /// So few neighbours are hardly others.
 const FEW: usize = 2;
-/// Who does not tell what it needs next is looked at so many pieces behind the first that it lacks.
+/// So many pieces behind the first that somebody lacks are needed soon at least, whatever it tells.
 const UNTOLD: u32 = 32;
-/// A piece that comes so many times as far behind as what is looked at may have one copy where the first has one at
-/// every neighbour.
+/// Somebody is invited to what comes up to so many times as far behind as what it needs soon.
+const FARTHER: u32 = 2;
+/// A piece so many times as far behind as what is needed soon need have no copy where the first has one at every
+/// neighbour.
 const HORIZON: u64 = 2;
 /// Parts of a doubling.
 const DOUBLING: u64 = 64;
-/// Neighbours are equally near to a stall, or have equally much, when it differs by less than this, in bytes.
-const ALIKE: u64 = 1 << 20;
+/// Neighbours can wait equally long when it differs by less than this.
+const ALIKE: Duration = Duration::from_secs(6);
+/// A neighbour can wait so much longer each time that those are doubled who have what we could give it.
+const OTHERS: Duration = Duration::from_secs(3);
+/// Bytes a second at which somebody plays who has not told how fast.
+const UNTOLD_RATE: ByteRate = ByteRate(256 * 1024);
+/// Neighbours have got equally much when it differs by fewer bytes than this.
+const MUCH: u64 = 1 << 20;
 
 /// How much a neighbour needs to be invited; least is first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
-    /// What it has in front of its playhead, in [`ALIKE`]; the most if it does not play.
-    ahead: u64,
+    /// How long it can wait, in [`ALIKE`]; the most if it does not play.
+    slack: u64,
     /// Whether we cannot give it the first piece that it lacks.
     lacks_first: bool,
-    /// What it has got, in the same.
+    /// What it has got, in [`MUCH`].
     has: u64,
     /// How many have what it could be given, or will have it soon.
     copies: u64,
@@ -164,32 +176,40 @@ impl Torrent {
         promised
     }
 
-    /// How near a neighbour is to a stall, and the piece to invite it to: of those that we can give and that it needs
-    /// next, the one of which there are fewest copies for its place.
+    /// How much a neighbour needs to be invited, and to which piece: of those that we can give and that it needs next,
+    /// the one of which there are fewest copies for its place.
     fn standing(&self, peer: &Peer, promised: impl Fn(PieceIndex) -> u64) -> Option<(PieceIndex, Standing)> {
         let (geometry, have) = (self.pieces.geometry(), self.pieces.have());
         have.first_not_in(&peer.has)?;
         let told = peer.g2g.wants();
         let first = peer.has.first_missing(told.start).unwrap_or(told.start);
-        let next = first..told.end.max(first.saturating_add(UNTOLD)).min(geometry.pieces());
+        let soon = told.end.saturating_sub(first).max(UNTOLD);
+        let next = first..first.saturating_add(soon.saturating_mul(FARTHER)).min(geometry.pieces());
         let gives =
             |piece: &PieceIndex| have.has(*piece) && !peer.has.has(*piece) && !peer.g2g.is_coming(*piece);
         let copies = |piece: &PieceIndex| u64::from(self.pieces.rarity(*piece)) + promised(*piece);
         let everybody = doublings(self.peers.len() as u64);
-        let horizon = next.len() as u64 * HORIZON;
+        let horizon = u64::from(soon) * HORIZON;
         let plenty = |piece: &PieceIndex| {
             let behind = u64::from(piece.number().saturating_sub(first));
-            doublings(copies(piece)) + behind * everybody / horizon.max(1)
+            doublings(copies(piece)) + behind * everybody / horizon
         };
         let rarest = geometry.run(next).filter(gives).min_by_key(|piece| (plenty(piece), *piece));
         // Where it can be given nothing of that, anything else is better than nothing.
         let piece = rarest.or_else(|| geometry.all().find(gives))?;
-        let bytes = |pieces: u32| u64::from(pieces) * u64::from(geometry.piece_length()) / ALIKE;
-        let ahead = if told.is_empty() { u64::MAX } else { bytes(first - told.start) };
+        let bytes = |pieces: u32| u64::from(pieces) * u64::from(geometry.piece_length());
+        let copies = copies(&piece);
+        let slack = if told.is_empty() { u64::MAX } else { slack(peer, bytes(first - told.start), copies) };
         let lacks_first = !geometry.piece(first).is_some_and(|first| gives(&first));
-        let has = bytes(peer.has.count());
-        Some((piece, Standing { ahead, lacks_first, has, copies: copies(&piece) }))
+        Some((piece, Standing { slack, lacks_first, has: bytes(peer.has.count()) / MUCH, copies }))
     }
+}
+
+/// How long somebody can wait, in [`ALIKE`], who has so many bytes in front of its playhead, and needs what so many have.
+fn slack(peer: &Peer, ahead: u64, copies: u64) -> u64 {
+    let ahead = peer.g2g.time_of(ahead).or_else(|| UNTOLD_RATE.time_for(ahead)).unwrap_or_default();
+    let others = OTHERS.as_micros() * u128::from(doublings(copies)) / u128::from(DOUBLING);
+    u64::try_from((ahead.as_micros() + others) / ALIKE.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How often one is doubled until there are so many and one, in parts of a [`DOUBLING`].
@@ -243,6 +263,10 @@ mod tests {
         for peer in peers {
             bed.tells(*peer, &Told { wants: Some(0..40), ..Told::default() });
         }
+        all_become_interested(bed, peers);
+    }
+
+    fn all_become_interested(bed: &mut Testbed, peers: &[PeerKey]) {
         for peer in peers {
             bed.torrent.handle(bed.now, Input::Message { peer: *peer, message: Message::Interested });
         }
@@ -275,6 +299,35 @@ mod tests {
         all_want_something(&mut bed, &[safe, poor].concat());
         assert!(poor.iter().all(|peer| bed.invited(*peer).len() == 1), "{:?}", bed.said);
         assert!(safe.iter().all(|peer| bed.invited(*peer).is_empty()), "{:?}", bed.said);
+    }
+
+    /// One who is 2 s from a stall, and five newcomers to whom others can give what they need.
+    #[test]
+    fn who_needs_what_only_we_have_goes_before_newcomers() {
+        let mut bed = seed();
+        let ahead: Vec<_> = (0..70).collect();
+        let front = bed.trader(&ahead);
+        let newcomers: Vec<_> = (0..5).map(|_| bed.trader(&[])).collect();
+        // All have what a newcomer needs next.
+        (0..10).for_each(|_| drop(bed.trader(&ahead)));
+        bed.tells(front, &Told { wants: Some(68..80), rate: u32::try_from(PIECE).ok(), ..Told::default() });
+        newcomers.iter().for_each(|peer| bed.tells(*peer, &Told { wants: Some(0..10), ..Told::default() }));
+        all_become_interested(&mut bed, &[newcomers.as_slice(), &[front]].concat());
+        assert!(!bed.invited(front).is_empty(), "{:?}", bed.said);
+    }
+
+    #[test]
+    fn what_somebody_has_in_front_of_it_is_reckoned_as_time() {
+        let mut bed = seed();
+        let ten: Vec<_> = (0..10).collect();
+        let (slow, fast) = (bed.trader(&ten), [(); 3].map(|()| bed.trader(&ten)));
+        let wants =
+            |rate: u64| Told { wants: Some(0..40), rate: u32::try_from(rate).ok(), ..Told::default() };
+        bed.tells(slow, &wants(PIECE / 4));
+        fast.iter().for_each(|peer| bed.tells(*peer, &wants(PIECE * 4)));
+        all_become_interested(&mut bed, &[[slow].as_slice(), &fast].concat());
+        assert!(bed.invited(slow).is_empty(), "{:?}", bed.said);
+        assert!(fast.iter().all(|peer| bed.invited(*peer).len() == 1), "{:?}", bed.said);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! may be turned down.
 //!
 //! A dictionary whose keys may all be absent: `w` the pieces that the sender is going to need next, as a list of the
-//! first and the one behind the last; `f` a piece that it begins to fetch: who has it need not give it, and who lacks it
+//! first and the one behind the last, and `r` the bytes a second at which it plays them, if it knows; `f` a piece that it begins to fetch: who has it need not give it, and who lacks it
 //! need not fetch it from a seed as well; `d` how many of the bytes that the sender was invited to ask for it does not
 //! want (several may have invited it to the same piece); `l` a piece that it had and has no room for any more.
 //!
@@ -34,6 +34,8 @@ const LIMITS: Limits = Limits { depth: 4, items: 64, length: MAX_MESSAGE };
 pub struct Told {
     /// The pieces that it is going to need next; empty where it needs none before others.
     pub wants: Option<Range<u32>>,
+    /// Bytes a second at which it plays them.
+    pub rate: Option<u32>,
     /// A piece that it begins to fetch.
     pub fetching: Option<u32>,
     /// Bytes that it was invited to ask for and does not want.
@@ -76,6 +78,7 @@ impl Told {
         let dict = root.as_dict().ok_or(G2gError::NoDictionary)?;
         Ok(Self {
             wants: dict.find(b"w").map(range_of).transpose()?,
+            rate: dict.find(b"r").map(|value| number(value, "r")).transpose()?,
             fetching: dict.find(b"f").map(|value| number(value, "f")).transpose()?,
             declined: dict.find(b"d").map(|value| number(value, "d")).transpose()?,
             lost: dict.find(b"l").map(|value| number(value, "l")).transpose()?,
@@ -96,6 +99,9 @@ impl ToBencode for Told {
             }
             if let Some(piece) = self.lost {
                 dict.emit_pair(b"l", piece)?;
+            }
+            if let Some(rate) = self.rate {
+                dict.emit_pair(b"r", rate)?;
             }
             if let Some(range) = &self.wants {
                 dict.emit_pair(b"w", [range.start, range.end].as_slice())?;
@@ -124,9 +130,14 @@ mod tests {
 
     fn told() -> impl Strategy<Value = Told> {
         let range = prop::option::of(any::<(u32, u32)>().prop_map(|(start, end)| start..end));
-        let numbers = any::<(Option<u32>, Option<u32>, Option<u32>)>();
-        let told = |(wants, (fetching, declined, lost))| Told { wants, fetching, declined, lost };
-        (range, numbers).prop_map(told)
+        let numbers = any::<[Option<u32>; 4]>();
+        (range, numbers).prop_map(|(wants, [rate, fetching, declined, lost])| Told {
+            wants,
+            rate,
+            fetching,
+            declined,
+            lost,
+        })
     }
 
     #[test]
@@ -134,8 +145,14 @@ mod tests {
         let read = Told::decode;
         assert_eq!(read(b"de"), Ok(Told::default()));
         assert_eq!(
-            read(b"d1:di5e1:fi7e1:li1e1:wli3ei9ee1:xlee"),
-            Ok(Told { wants: Some(3..9), fetching: Some(7), declined: Some(5), lost: Some(1) })
+            read(b"d1:di5e1:fi7e1:li1e1:ri8e1:wli3ei9ee1:xlee"),
+            Ok(Told {
+                wants: Some(3..9),
+                rate: Some(8),
+                fetching: Some(7),
+                declined: Some(5),
+                lost: Some(1)
+            })
         );
         assert_eq!(read(b"le"), Err(G2gError::NoDictionary));
         assert_eq!(read(b"d1:f1:7e"), Err(G2gError::Number("f")));
