@@ -1,13 +1,13 @@
 //! Neighbours in a film's swarm that speak [`sw_g2g`](crate::wire::g2g): what they tell and hear.
 //!
 //! Nobody of them waits for a slot. Who has room on its way out invites a neighbour ([`offer`](super::offer)), who may
-//! then ask for [`TURN`] bytes: of the piece that it was invited to, or of what it needs more. So everybody's way out is
-//! always in use, and nobody waits in many lines at a time.
+//! then ask for as much as it sends in a [turn](super::turns): of the piece that it was invited to, or of what it needs
+//! more. So everybody's way out is always in use, and nobody waits in many lines at a time.
 //!
 //! Three things are told besides: which pieces somebody will need next, and how fast it plays them, as those who are
-//! about to stall are invited first; which piece somebody begins to fetch, so that it is not invited to that again, and others fetch different ones
-//! from a seed; and how much of an invitation is of no use, so that somebody else is invited at once. (Who has little
-//! room tells what it has let go of, too.)
+//! about to stall are invited first; which piece somebody begins to fetch, so that it is not invited to that again, and
+//! others fetch different ones from a seed; and how much of an invitation is of no use, so that somebody else is invited
+//! at once. (Who has little room tells what it has let go of, too.)
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::event::Ban;
 use super::peer::Peer;
 use super::torrent::Torrent;
-use super::turns::TURN;
+use super::turns::LONGEST_TURN;
 use super::{Output, PeerKey};
 use crate::metainfo::geometry::PieceIndex;
 use crate::rate::ByteRate;
@@ -29,7 +29,7 @@ use crate::wire::message::Message;
 /// An invitation is good for this time.
 const INVITED: Duration = Duration::from_millis(800);
 /// Most bytes to which invitations of one neighbour add up.
-const MAX_TURNS: u64 = 256 * TURN;
+const MAX_TURNS: u64 = 256 * LONGEST_TURN;
 /// Who fetches a piece is expected to have it within this time.
 const FETCHING: Duration = Duration::from_secs(5);
 /// Most pieces remembered that somebody is fetching.
@@ -72,8 +72,10 @@ pub struct PeerG2g {
     wants: Range<u32>,
     /// At which rate it plays them, if it told.
     rate: ByteRate,
-    /// What it invited us to ask for.
+    /// What it invited us to ask for, ...
     turn: Credit,
+    /// ... and how many bytes more each time that it does, if it told.
+    length: Option<u64>,
     /// What it is fetching, from us or from others, and until when that is believed.
     coming: VecDeque<(PieceIndex, Instant)>,
 }
@@ -124,7 +126,8 @@ impl PeerG2g {
             return;
         }
         let room = MAX_TURNS.saturating_sub(self.turn(now));
-        self.turn.add(now, TURN.min(room), now + INVITED);
+        let bytes = self.length.unwrap_or(LONGEST_TURN);
+        self.turn.add(now, bytes.min(room), now + INVITED);
     }
 
     /// Nothing more is asked as it invited us; gives the bytes that could have been.
@@ -186,6 +189,7 @@ impl Torrent {
                 self.pieces.lose(piece, full);
             }
         }
+        p.g2g.length = told.turn.map(u64::from).or(p.g2g.length);
         if let Some(bytes) = told.declined {
             self.on_declined(now, peer, u64::from(bytes));
         }
@@ -258,6 +262,15 @@ impl Torrent {
         let those = self.peers.iter().filter(|(key, p)| p.g2g.speaks() && hear(*key, p));
         for peer in those.map(|(key, _)| key).collect::<Vec<_>>() {
             self.tell_g2g(now, peer, payload.clone());
+        }
+    }
+
+    /// How many bytes a neighbour may ask for when it is invited from now on, unless it knows.
+    pub(super) fn tell_turn(&mut self, now: Instant, peer: PeerKey, bytes: u64) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        if std::mem::replace(&mut p.uploads.turn, bytes) != bytes {
+            let turn = u32::try_from(bytes).ok();
+            self.tell_g2g(now, peer, Told { turn, ..Told::default() }.encode());
         }
     }
 

@@ -64,6 +64,8 @@ struct Guest {
     since: Instant,
     peer: PeerKey,
     piece: PieceIndex,
+    /// How much of a film it may ask for.
+    bytes: u64,
     /// It has asked for something else since.
     asked: bool,
 }
@@ -107,10 +109,12 @@ impl Invites {
         take(&mut self.late, peer, piece, needed)
     }
 
-    /// A guest does not want to come, so many times.
-    pub(super) fn declined(&mut self, peer: PeerKey, times: u64) {
-        for _ in 0..times {
-            let Some(at) = self.guests.iter().position(|guest| guest.peer == peer) else { return };
+    /// A guest does not want so many of the bytes that it was invited to.
+    pub(super) fn declined(&mut self, peer: PeerKey, mut bytes: u64) {
+        while let Some(at) = self.guests.iter().position(|guest| guest.peer == peer)
+            && let Some(left) = bytes.checked_sub(self.guests[at].bytes)
+        {
+            bytes = left;
             self.guests.remove(at);
         }
     }
@@ -121,15 +125,15 @@ impl Invites {
         parts.div_ceil(u64::from(WHOLE))
     }
 
-    /// Gives those who have just failed to come.
-    fn forget_old(&mut self, now: Instant) -> Vec<PeerKey> {
+    /// Gives those who have just failed to come, and the bytes that they were invited to.
+    fn forget_old(&mut self, now: Instant) -> Vec<(PeerKey, u64)> {
         self.news.retain(|_, since| now - *since < NEWS);
         let mut failed = Vec::new();
         while let Some(guest) = self.guests.front().copied().filter(|guest| now - guest.since >= HOPE) {
             self.guests.pop_front();
             if !guest.asked {
                 self.late.push_back(guest);
-                failed.push(guest.peer);
+                failed.push((guest.peer, guest.bytes));
                 self.come.learn(false);
             }
         }
@@ -137,9 +141,9 @@ impl Invites {
         failed
     }
 
-    /// Somebody is invited.
-    pub(super) fn invited(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex) {
-        self.guests.push_back(Guest { since: now, peer, piece, asked: false });
+    /// Somebody is invited, to so many bytes of a film.
+    pub(super) fn invited(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex, bytes: u64) {
+        self.guests.push_back(Guest { since: now, peer, piece, bytes, asked: false });
     }
 
     /// The pieces that guests are on their way to.
@@ -152,9 +156,9 @@ impl Invites {
         self.guests.iter().filter(|guest| guest.piece == piece).count()
     }
 
-    /// Invitations of a neighbour to which it is expected to come.
-    pub(super) fn guests_of(&self, peer: PeerKey) -> usize {
-        self.guests.iter().filter(|guest| guest.peer == peer).count()
+    /// Bytes of a film that a neighbour was invited to, where it is expected to come.
+    pub(super) fn bytes_of(&self, peer: PeerKey) -> u64 {
+        self.guests.iter().filter(|guest| guest.peer == peer).map(|guest| guest.bytes).sum()
     }
 
     /// Invitations of a neighbour that it has not answered.
@@ -201,21 +205,21 @@ impl Torrent {
         if self.live.is_none() || !std::mem::take(&mut self.invites.look) {
             return;
         }
-        self.let_guests_go(now, |_| {});
+        self.let_guests_go(now, |_, _| {});
         while self.has_room_for_guests(now) {
             let Some((piece, peer)) = self.next_guest(now) else { return };
             self.send(now, peer, Message::Suggest(piece.slot()));
-            self.invites.invited(now, peer, piece);
+            self.invites.invited(now, peer, piece, 0);
         }
     }
 
     /// Those who have not come when they were invited have to rest, and lose what they were promised.
-    pub(super) fn let_guests_go(&mut self, now: Instant, forget: impl Fn(&mut Uploads)) {
-        for failed in self.invites.forget_old(now) {
+    pub(super) fn let_guests_go(&mut self, now: Instant, forget: impl Fn(&mut Uploads, u64)) {
+        for (failed, bytes) in self.invites.forget_old(now) {
             if let Some(p) = self.peers.get_mut(failed) {
                 p.uploads.rests = Some(now + REST);
                 p.uploads.comes.learn(false);
-                forget(&mut p.uploads);
+                forget(&mut p.uploads, bytes);
             }
         }
     }

@@ -23,7 +23,6 @@ use rand::RngExt as _;
 use super::PeerKey;
 use super::peer::Peer;
 use super::torrent::Torrent;
-use super::turns::TURN;
 use super::uplink::Lane;
 use crate::metainfo::geometry::{Block, PieceIndex};
 use crate::rate::ByteRate;
@@ -79,7 +78,7 @@ impl Torrent {
     /// Whether a request of a neighbour that trades with us is turned down: who was not invited is served only where
     /// there is room for one more guest.
     pub(super) fn turns_down(&mut self, now: Instant, peer: PeerKey, block: Block) -> bool {
-        let length = u64::from(block.length);
+        let (length, turn) = (u64::from(block.length), self.turn(now));
         let credit = self.peers.get(peer).map_or(0, |p| p.uploads.credit.left(now));
         if credit < length && !self.has_room_for_a_turn(now) && !self.is_favoured(peer) {
             return true;
@@ -88,7 +87,7 @@ impl Torrent {
         if let Some(p) = self.peers.get_mut(peer) {
             p.uploads.lane = if credit < length { Lane::Others } else { Lane::Guests };
             if credit < length {
-                p.uploads.credit.add(now, TURN, now + WELCOME);
+                p.uploads.credit.add(now, turn, now + WELCOME);
             }
             p.uploads.credit.spend(length);
             p.uploads.comes.learn(true);
@@ -104,7 +103,7 @@ impl Torrent {
         let bytes = bytes.min(p.uploads.credit.left(now));
         p.uploads.credit.spend(bytes);
         p.uploads.rests = Some(now + DECLINED);
-        self.invites.declined(peer, bytes / TURN);
+        self.invites.declined(peer, bytes);
         self.invites.look = true;
     }
 
@@ -113,14 +112,16 @@ impl Torrent {
         if self.pieces.have().is_empty() || !std::mem::take(&mut self.invites.look) {
             return;
         }
-        self.let_guests_go(now, |uploads| uploads.credit.spend(TURN));
+        self.let_guests_go(now, |uploads, bytes| uploads.credit.spend(bytes));
         self.review_takers(now);
         while self.has_room_for_a_turn(now) {
             let Some((piece, peer)) = self.next_offer(now) else { return };
+            let turn = self.turn(now);
+            self.tell_turn(now, peer, turn);
             self.send(now, peer, Message::Suggest(piece.slot()));
-            self.invites.invited(now, peer, piece);
+            self.invites.invited(now, peer, piece, turn);
             if let Some(p) = self.peers.get_mut(peer) {
-                p.uploads.credit.add(now, TURN, now + WELCOME);
+                p.uploads.credit.add(now, turn, now + WELCOME);
             }
             self.uplink.takes(peer);
         }
@@ -130,12 +131,13 @@ impl Torrent {
         let takes = self.takers().filter(|(_, u)| !u.is_stuck(now)).map(|(key, uploads)| {
             let credit = uploads.credit.left(now);
             // Guests who are not here yet are counted below.
-            let to_come = if credit > 0 { self.invites.guests_of(key) as u64 * TURN } else { 0 };
+            let to_come = if credit > 0 { self.invites.bytes_of(key) } else { 0 };
             uploads.asked() + credit.saturating_sub(to_come)
         });
         let soon = self.uplink_rate(now).map_or(0, |rate| rate.bytes_in(AHEAD));
-        let most = (TURN + soon).max(LEAST_AHEAD * TURN);
-        let room = most.checked_sub((self.invites.expected() + 1) * TURN);
+        let turn = self.turn(now);
+        let most = (turn + soon).max(LEAST_AHEAD * turn);
+        let room = most.checked_sub((self.invites.expected() + 1) * turn);
         // Mostly there is none, and some of the neighbours show it.
         let taken = |taken: u64, takes: u64| taken.checked_add(takes).filter(|taken| Some(*taken) <= room);
         room.is_some() && takes.into_iter().try_fold(0, taken).is_some()
@@ -148,13 +150,14 @@ impl Torrent {
             p.g2g.speaks() && p.interested_in_us && !p.choked && !rests && !p.uploads.is_stuck(now)
         });
         let able: Vec<_> = able.collect();
+        let turn = self.turn(now);
         let least = if able.len() > FEW { OPEN.0 } else { OPEN.1 };
         let promised = OnceCell::new();
         let mut best: Option<(Standing, u32, PieceIndex, PeerKey)> = None;
         for (key, p) in able {
-            let turns = p.uploads.asked().div_ceil(TURN);
+            let turns = p.uploads.asked().div_ceil(turn);
             let open = self.invites.open(key) + usize::try_from(turns).unwrap_or(usize::MAX);
-            let lately = || p.uploads.rate.rate(now).bytes_in(LATELY) / TURN;
+            let lately = || p.uploads.rate.rate(now).bytes_in(LATELY) / turn;
             if open >= least && open - least >= usize::try_from(lately()).unwrap_or(usize::MAX) {
                 continue;
             }
@@ -229,6 +232,7 @@ fn count(pieces: &[PieceIndex], piece: PieceIndex) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::testbed::{Testbed, config};
+    use super::super::turns::LONGEST_TURN;
     use super::super::{Config, Input, PeerKey};
     use crate::metainfo::geometry::BLOCK_LENGTH;
     use crate::rate::ByteRate;
@@ -236,17 +240,17 @@ mod tests {
     use crate::wire::g2g::Told;
     use crate::wire::message::{Message, RawBlock};
 
-    const PIECE: u64 = super::TURN;
+    const PIECE: u64 = LONGEST_TURN;
 
-    /// A seed that sends one turn a second.
+    /// A seed that sends two turns a second.
     fn seed() -> Testbed {
-        let limited = Config { upload_limit: ByteRate(PIECE), ..config() };
+        let limited = Config { upload_limit: ByteRate(2 * PIECE), ..config() };
         Testbed::new(limited, PIECE, 100 * PIECE, true)
     }
 
-    /// A viewer that has these pieces, and sends one turn a second.
+    /// A viewer that has these pieces, and sends two turns a second.
     fn viewer(has: &[u32]) -> Testbed {
-        let limited = Config { upload_limit: ByteRate(PIECE), ..config() };
+        let limited = Config { upload_limit: ByteRate(2 * PIECE), ..config() };
         let mut bed = Testbed::new(limited, PIECE, 100 * PIECE, false);
         bed.open(0..100 * PIECE);
         let source = bed.connect(true);
@@ -385,6 +389,22 @@ mod tests {
         bed.tells(invited[0], &Told { declined, ..Told::default() });
         assert_eq!(bed.invited(late[0]).len(), 1);
         assert!(!ask(&mut bed, invited[0], 9, 0), "it has said that it will not");
+    }
+
+    #[test]
+    fn who_sends_little_invites_to_little_and_says_so_once() {
+        let limited = Config { upload_limit: ByteRate(PIECE / 4), ..config() };
+        let mut bed = Testbed::new(limited, PIECE, 100 * PIECE, true);
+        let guests = [(); 4].map(|()| bed.trader(&[]));
+        all_want_something(&mut bed, &guests);
+        let guest = guests.into_iter().find(|guest| !bed.invited(*guest).is_empty()).unwrap();
+        let turn = Told { turn: Some(2 * BLOCK_LENGTH), ..Told::default() };
+        assert!(bed.told(guest, &turn), "{:?}", bed.said);
+        assert!(ask(&mut bed, guest, 9, 0) && ask(&mut bed, guest, 9, BLOCK_LENGTH));
+        assert!(!ask(&mut bed, guest, 9, 2 * BLOCK_LENGTH));
+        bed.said.clear();
+        bed.wait(Duration::from_secs(10));
+        assert!(!bed.invited(guest).is_empty() && !bed.told(guest, &turn), "{:?}", bed.said);
     }
 
     #[test]

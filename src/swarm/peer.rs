@@ -11,6 +11,7 @@ use super::g2g::{Credit, PeerG2g};
 use super::invite::Part;
 use super::live_peers::PeerLive;
 use super::pipeline::Pipeline;
+use super::turns::LONGEST_TURN;
 use super::uplink::Lane;
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::{BLOCK_LENGTH, Block, Geometry, PieceIndex};
@@ -61,6 +62,8 @@ pub struct Uploads {
     pub comes: Part,
     /// Bytes of a film that it may ask for as it was invited.
     pub credit: Credit,
+    /// The bytes of a turn in a film, as it knows them.
+    pub turn: u64,
     /// It waits for its turn.
     pub in_line: bool,
     /// Blocks that workers read for it.
@@ -205,6 +208,7 @@ impl Peer {
                 rests: None,
                 comes: Part::default(),
                 credit: Credit::default(),
+                turn: LONGEST_TURN,
                 in_line: false,
                 reading: SmallVec::new(),
                 turned_down: 0,

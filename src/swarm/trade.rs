@@ -105,6 +105,7 @@ impl Picker {
 mod tests {
     use super::super::testbed::{Testbed, config};
     use super::super::{PeerKey, ReaderInput};
+    use crate::metainfo::geometry::BLOCK_LENGTH;
     use crate::time::Duration;
     use crate::wire::g2g::Told;
     use crate::wire::message::Message;
@@ -180,8 +181,16 @@ mod tests {
     fn what_is_of_no_use_of_an_invitation_is_declined() {
         let (mut bed, _, neighbour) = viewer(&[5]);
         bed.hear(neighbour, Message::Suggest(5));
-        let left = u32::try_from(super::super::turns::TURN - PIECE).ok();
+        let left = u32::try_from(super::super::turns::LONGEST_TURN - PIECE).ok();
         assert!(bed.told(neighbour, &Told { declined: left, ..Told::default() }), "{:?}", bed.said);
+    }
+
+    #[test]
+    fn no_more_is_asked_than_an_invitation_is_to() {
+        let (mut bed, _, neighbour) = viewer(&[5, 6]);
+        bed.tells(neighbour, &Told { turn: Some(3 * BLOCK_LENGTH), ..Told::default() });
+        bed.hear(neighbour, Message::Suggest(5));
+        assert_eq!(bed.requests(neighbour).len(), 3);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Who asks waits in line with a piece, and is given what it asked for of it before the next one's turn comes: the
 //! first copy of a piece can be passed on while the second one is on its way. If all were served at once, none of
-//! them would have anything to give for long. A turn in a film ends after [`TURN`] bytes at the latest, as pieces may
-//! be large and the way out slow; other clients are served block by block in the simulator, as they do it.
+//! them would have anything to give for long. A turn in a film ends after [`TURN`] at the latest, as pieces may be
+//! large and the way out slow; other clients are served block by block in the simulator, as they do it.
 //!
 //! Little is handed out at a time: what waits in a connection can neither be called back nor overtaken, and on a slow
 //! uplink our own requests would have to wait behind it.
@@ -15,9 +15,14 @@ use super::{Job, Output, PeerKey};
 use crate::metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::rate::ByteRate;
 use crate::time::{Duration, Instant};
+use crate::wire::g2g::TURNS;
 
-/// Most bytes of a film in one turn.
-pub(super) const TURN: u64 = 256 * 1024;
+/// A turn in a film is about so long, ...
+const TURN: Duration = Duration::from_millis(800);
+/// ... and has not more bytes than this, ...
+pub(super) const LONGEST_TURN: u64 = *TURNS.end() as u64;
+/// ... nor less.
+const SHORTEST_TURN: u64 = *TURNS.start() as u64;
 /// Payload that is handed out is sent within this time.
 const HANDED_OUT: Duration = Duration::from_millis(50);
 /// ... or so many bytes, if that is more.
@@ -57,7 +62,7 @@ impl Torrent {
             return;
         }
         self.review_takers(now);
-        let (most, longest) = (self.most_handed_out(now), self.longest_turn());
+        let (most, longest) = (self.most_handed_out(now), self.longest_turn(now));
         let (mut handed_out, mut patience) = (self.handed_out(now), self.uplink.len());
         while handed_out < most && self.upload_limit.is_open(now) {
             let Some(waiting) = self.uplink.next() else { break };
@@ -132,12 +137,21 @@ impl Torrent {
         rate.map_or(UNKNOWN_HANDED_OUT, |rate| rate.bytes_in(HANDED_OUT).max(MIN_HANDED_OUT))
     }
 
+    /// The bytes of a turn in a film: a piece, as an invitation names one, and who comes for more asks for what others
+    /// could give it as well. A guest waits for all of it, so that it is shorter where the way out is slow. It is doubled
+    /// and halved, so that it need not be told again at every moment.
+    pub(super) fn turn(&self, now: Instant) -> u64 {
+        let piece = u64::from(self.pieces.geometry().piece_length());
+        let soon = self.uplink_rate(now).map_or(piece, |rate| rate.bytes_in(TURN));
+        1 << soon.min(piece).clamp(SHORTEST_TURN, LONGEST_TURN).ilog2()
+    }
+
     /// Pieces of a broadcast are given whole.
-    fn longest_turn(&self) -> u64 {
+    fn longest_turn(&self, now: Instant) -> u64 {
         match () {
             () if self.live.is_some() => u64::MAX,
             () if self.config.policy.is_stock() => u64::from(BLOCK_LENGTH),
-            () => TURN,
+            () => self.turn(now),
         }
     }
 }
@@ -177,7 +191,7 @@ mod tests {
 
     #[test]
     fn everybody_has_a_turn_on_a_limited_uplink() {
-        let limited = Config { upload_limit: ByteRate(BLOCK_LENGTH.into()), ..config() };
+        let limited = Config { upload_limit: ByteRate(2 * PIECE), ..config() };
         let mut bed = Testbed::new(limited, PIECE, 10 * PIECE, true);
         let (a, b) = (guest(&mut bed), guest(&mut bed));
         ask(&mut bed, a, 1);
@@ -191,14 +205,27 @@ mod tests {
     #[test]
     fn a_turn_in_a_large_piece_ends_before_the_piece_does() {
         let limited = Config { upload_limit: ByteRate(1), ..config() };
-        let mut bed = Testbed::new(limited, 4 * TURN, 40 * TURN, true);
+        let mut bed = Testbed::new(limited, 4 * LONGEST_TURN, 40 * LONGEST_TURN, true);
         let (a, b) = (guest(&mut bed), guest(&mut bed));
-        for begin in (0..2 * TURN as u32).step_by(BLOCK_LENGTH as usize) {
+        for begin in (0..2 * LONGEST_TURN as u32).step_by(BLOCK_LENGTH as usize) {
             bed.hear(a, Message::Request(RawBlock { index: 1, begin, length: BLOCK_LENGTH }));
         }
         ask(&mut bed, b, 3);
         bed.input(super::super::Input::Limits { upload: ByteRate(0), download: ByteRate(0) });
         assert_eq!(turns(&bed), [(a, 1), (b, 3), (a, 1)]);
+    }
+
+    #[test]
+    fn a_turn_is_a_piece_and_shorter_where_the_way_out_is_slow() {
+        let turn = |upload_limit, piece| {
+            let limited = Config { upload_limit: ByteRate(upload_limit), ..config() };
+            Testbed::new(limited, piece, 10 * piece, true).torrent.turn(Instant::ZERO)
+        };
+        assert_eq!(
+            [1, 20_000, 50_000, 200_000, 1 << 30].map(|rate| turn(rate, 1 << 20) >> 10),
+            [16, 16, 32, 128, 256]
+        );
+        assert_eq!([1 << 14, 1 << 16, 1 << 20].map(|piece| turn(0, piece) >> 10), [16, 64, 256]);
     }
 
     #[test]

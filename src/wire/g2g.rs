@@ -6,14 +6,16 @@
 //! may be turned down.
 //!
 //! A dictionary whose keys may all be absent: `w` the pieces that the sender is going to need next, as a list of the
-//! first and the one behind the last, and `r` the bytes a second at which it plays them, if it knows; `f` a piece that it begins to fetch: who has it need not give it, and who lacks it
-//! need not fetch it from a seed as well; `d` how many of the bytes that the sender was invited to ask for it does not
-//! want (several may have invited it to the same piece); `l` a piece that it had and has no room for any more.
+//! first and the one behind the last, and `r` the bytes a second at which it plays them, if it knows; `f` a piece that
+//! it begins to fetch: who has it need not give it, and who lacks it need not fetch it from a seed as well; `d` how many
+//! of the bytes that the sender was invited to ask for it does not want (several may have invited it to the same piece);
+//! `l` a piece that it had and has no room for any more; `t` how many bytes may be asked for at each invitation that
+//! follows, one of [`TURNS`] (before it was said, the most).
 //!
 //! Unknown keys are skipped, so that the message can grow. Known ones must be right: there are no old clients in the
 //! field whose mistakes would have to be borne.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use bendy::encoding::{Encoder, Error, SingleItemEncoder, ToBencode};
 use bytes::Bytes;
@@ -25,8 +27,10 @@ pub const NAME: &str = "sw_g2g";
 /// Number that it has at our end.
 pub const OUR_ID: u8 = 2;
 const _: () = assert!(OUR_ID != super::live::OUR_ID, "each message has its own number");
-/// Most bytes of a message: what is in it now takes less than fifty.
+/// Most bytes of a message: what is in it now takes less than seventy.
 pub const MAX_MESSAGE: usize = 1024;
+/// The fewest and the most bytes that an invitation may be to.
+pub const TURNS: RangeInclusive<u32> = 16 * 1024..=256 * 1024;
 const LIMITS: Limits = Limits { depth: 4, items: 64, length: MAX_MESSAGE };
 
 /// What a neighbour tells.
@@ -42,6 +46,8 @@ pub struct Told {
     pub declined: Option<u32>,
     /// A piece that it had and has no more.
     pub lost: Option<u32>,
+    /// Bytes that may be asked for at each invitation that follows.
+    pub turn: Option<u32>,
 }
 
 /// Why such a message is refused; the peer that sent it is closed.
@@ -56,6 +62,9 @@ pub enum G2gError {
     /// Not a number of 32 bits, or not two of them.
     #[error("a {NAME} message whose '{0}' is no number of 32 bits, or no list of two")]
     Number(&'static str),
+    /// An invitation to too little or too much.
+    #[error("a {NAME} message that invites to {0} bytes, which are not within {TURNS:?}")]
+    Turn(u32),
 }
 
 impl Told {
@@ -82,6 +91,7 @@ impl Told {
             fetching: dict.find(b"f").map(|value| number(value, "f")).transpose()?,
             declined: dict.find(b"d").map(|value| number(value, "d")).transpose()?,
             lost: dict.find(b"l").map(|value| number(value, "l")).transpose()?,
+            turn: dict.find(b"t").map(turn).transpose()?,
         })
     }
 }
@@ -103,6 +113,9 @@ impl ToBencode for Told {
             if let Some(rate) = self.rate {
                 dict.emit_pair(b"r", rate)?;
             }
+            if let Some(bytes) = self.turn {
+                dict.emit_pair(b"t", bytes)?;
+            }
             if let Some(range) = &self.wants {
                 dict.emit_pair(b"w", [range.start, range.end].as_slice())?;
             }
@@ -113,6 +126,11 @@ impl ToBencode for Told {
 
 fn number(value: Value<'_>, key: &'static str) -> Result<u32, G2gError> {
     value.as_u64().and_then(|number| number.try_into().ok()).ok_or(G2gError::Number(key))
+}
+
+fn turn(value: Value<'_>) -> Result<u32, G2gError> {
+    let bytes = number(value, "t")?;
+    if TURNS.contains(&bytes) { Ok(bytes) } else { Err(G2gError::Turn(bytes)) }
 }
 
 fn range_of(value: Value<'_>) -> Result<Range<u32>, G2gError> {
@@ -131,13 +149,16 @@ mod tests {
     fn told() -> impl Strategy<Value = Told> {
         let range = prop::option::of(any::<(u32, u32)>().prop_map(|(start, end)| start..end));
         let numbers = any::<[Option<u32>; 4]>();
-        (range, numbers).prop_map(|(wants, [rate, fetching, declined, lost])| Told {
-            wants,
-            rate,
-            fetching,
-            declined,
-            lost,
-        })
+        (range, numbers, prop::option::of(TURNS)).prop_map(
+            |(wants, [rate, fetching, declined, lost], turn)| Told {
+                wants,
+                rate,
+                fetching,
+                declined,
+                lost,
+                turn,
+            },
+        )
     }
 
     #[test]
@@ -145,19 +166,23 @@ mod tests {
         let read = Told::decode;
         assert_eq!(read(b"de"), Ok(Told::default()));
         assert_eq!(
-            read(b"d1:di5e1:fi7e1:li1e1:ri8e1:wli3ei9ee1:xlee"),
+            read(b"d1:di5e1:fi7e1:li1e1:ri8e1:ti16384e1:wli3ei9ee1:xlee"),
             Ok(Told {
                 wants: Some(3..9),
                 rate: Some(8),
                 fetching: Some(7),
                 declined: Some(5),
-                lost: Some(1)
+                lost: Some(1),
+                turn: Some(1 << 14),
             })
         );
         assert_eq!(read(b"le"), Err(G2gError::NoDictionary));
         assert_eq!(read(b"d1:f1:7e"), Err(G2gError::Number("f")));
         assert_eq!(read(b"d1:fi-1ee"), Err(G2gError::Number("f")));
         assert_eq!(read(b"d1:fi4294967296ee"), Err(G2gError::Number("f")));
+        assert_eq!(read(b"d1:ti-1ee"), Err(G2gError::Number("t")));
+        assert_eq!(read(b"d1:ti16383ee"), Err(G2gError::Turn(16_383)));
+        assert_eq!(read(b"d1:ti262145ee"), Err(G2gError::Turn(262_145)));
         assert_eq!(read(b"d1:wi3ee"), Err(G2gError::Number("w")));
         assert_eq!(read(b"d1:wli3eee"), Err(G2gError::Number("w")));
         assert_eq!(read(b"d1:wli3ei4ei5eee"), Err(G2gError::Number("w")));
