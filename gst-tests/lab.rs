@@ -144,7 +144,7 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
         (
             "kind = \"at once\"",
             "kind = \"noon\"",
-            "x.toml: hosts.viewers.arrival.kind = \"noon\": write one of \"at once\", \"poisson\", \"evening\"",
+            "x.toml: hosts.viewers.arrival.kind = \"noon\": write one of \"at once\", \"regular\", \"poisson\", \"evening\"",
         ),
         (
             "tracker = 50",

@@ -105,6 +105,7 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
   policy = \"give-to-get\"              # or rarest-first, sequential, sequential-to-all
   behaviour = \"honest\"                # or free-rider: takes like anybody and gives nothing
   arrival = { kind = \"poisson\", mean-gap = \"3s\" }         # { kind = \"at once\", spread = \"1s\" },
+                                                          # { kind = \"regular\", gap = \"3s\" },
                                                           # { kind = \"evening\", duration = \"20min\" }
   departure = { kind = \"at the end\", linger = \"30s\" }     # { kind = \"early\", mean-stay = \"2min\" }, \"never\"
   leave = \"5min\"                      # all of them are gone then

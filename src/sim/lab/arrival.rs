@@ -13,7 +13,7 @@ use super::values::{Span, one_of};
 /// to be watched everywhere, few when it is late.
 const EVENING: [f64; 12] = [1.0, 1.5, 2.5, 4.0, 6.5, 9.0, 10.0, 9.0, 6.0, 3.5, 2.0, 1.0];
 /// What may be said of arrivals.
-const KINDS: [&str; 3] = ["at once", "poisson", "evening"];
+const KINDS: [&str; 4] = ["at once", "regular", "poisson", "evening"];
 
 /// When the hosts of a class come.
 #[derive(Copy, Clone, Debug, PartialEq)]
@@ -22,6 +22,11 @@ pub enum Arrival {
     AtOnce {
         /// From the first to the last, at most.
         spread: Duration,
+    },
+    /// One after the other.
+    Regular {
+        /// From the beginning to the first, and between two of them.
+        gap: Duration,
     },
     /// One after the other, none knowing of the others.
     Poisson {
@@ -47,6 +52,7 @@ impl Arrival {
         let kind = section.require::<String>("kind")?;
         let arrival = match kind.as_str() {
             "at once" => Self::AtOnce { spread: section.or("spread", Duration::ZERO)? },
+            "regular" => Self::Regular { gap: section.require::<Span>("gap")?.0 },
             "poisson" => Self::Poisson { mean_gap: section.require::<Span>("mean-gap")?.0 },
             "evening" => Self::Evening { duration: section.require::<Span>("duration")?.0 },
             _ => return Err(section.wrong("kind", &kind.into(), one_of(KINDS))),
@@ -59,7 +65,7 @@ impl Arrival {
     pub(super) fn times(self, count: usize, rng: &mut Pcg64) -> Vec<Duration> {
         let mut times: Vec<_> = (0..count).map(|_| self.draw(rng)).collect();
         match self {
-            Self::Poisson { .. } => {
+            Self::Regular { .. } | Self::Poisson { .. } => {
                 let mut now = Duration::ZERO;
                 times.iter_mut().for_each(|time| {
                     now += *time;
@@ -71,9 +77,10 @@ impl Arrival {
         times
     }
 
-    /// When one comes; of a Poisson process, how long after the one before.
+    /// When one comes; where they come one after the other, how long after the one before.
     fn draw(self, rng: &mut Pcg64) -> Duration {
         match self {
+            Self::Regular { gap } => gap,
             Self::AtOnce { spread } => spread.mul_f64(rng.random_range(0.0..1.0)),
             Self::Poisson { mean_gap } => exponential(mean_gap, rng),
             Self::Evening { duration } => duration.mul_f64(evening(rng.random_range(0.0..1.0))),
@@ -110,6 +117,16 @@ mod tests {
         let times = Arrival::Poisson { mean_gap: Duration::from_secs(2) }.times(1_000, &mut rng);
         assert!(times.is_sorted());
         assert!((1_800..2_200).contains(&times[999].as_secs()), "{:?}", times[999]);
+    }
+
+    #[test]
+    fn those_who_come_regularly_leave_nothing_to_chance() {
+        let times = |seed| {
+            let arrival = Arrival::Regular { gap: Duration::from_secs(2) };
+            arrival.times(3, &mut Pcg64::seed_from_u64(seed))
+        };
+        assert_eq!(times(1), [2, 4, 6].map(Duration::from_secs));
+        assert_eq!(times(1), times(2));
     }
 
     #[test]
