@@ -225,8 +225,6 @@ fn a_scenario_that_is_none_says_what_is_allowed() {
     let said = fails(&dir, &["sim", "flash-crowd", "--compare", "give-to-get,best"], 2);
     assert!(said.contains("'best' is no policy; there are give-to-get"), "{said}");
     fails(&dir, &["sim", "flash-crowd", "--compare", "sequential,sequential"], 2);
-    let said = fails(&dir, &["sim", "live", "--compare", "give-to-get,sequential"], 2);
-    assert!(said.contains("policies are of films, and live is a broadcast"), "{said}");
     fails(&dir, &["sim", "flash-crowd", "--set", "count"], 2);
 }
 

@@ -213,11 +213,6 @@ fn what_a_broadcast_cannot_have_is_refused() {
             "in a broadcast, hosts.viewers.seeks: leave it out, all watch what is made just now",
         ),
         (
-            "count = 60",
-            "policy = \"sequential\"",
-            "in a broadcast, hosts.viewers.policy: leave it out, it is about films",
-        ),
-        (
             "{ kind = \"early\", mean-stay = \"4min\" }",
             "\"at the end\"",
             "in a broadcast, hosts.viewers.departure: write \"early\" or \"never\", a broadcast has no end",
@@ -248,6 +243,17 @@ fn a_broadcast_is_watched_behind_its_capture() {
     }
     let picture = plot(&results).expect("a picture");
     assert!(picture.contains("broadcast of 512 kbit/s"), "{results}");
+}
+
+#[test]
+fn policies_differ_in_broadcasts_too_and_break_no_rule() {
+    let plan = reference("live", &["hosts.viewers.count=8", "limit=1min"]);
+    let results = results(&plan, 1, &Policy::ALL, 2);
+    let figures = [0, 1, 2, 3].map(|series| results.series[series].figures(Some(1)));
+    let [ours, others @ ..] = figures.each_ref();
+    for others in others {
+        assert!(ours != others && ours["start_up_p50"].mean <= others["start_up_p50"].mean, "{results}");
+    }
 }
 
 #[test]

@@ -17,7 +17,6 @@ use crate::sim::lab::batch::{Batch, MAX_TRIALS};
 use crate::sim::lab::figures::FIGURES;
 use crate::sim::lab::plan::{MAX_FILE, Plan};
 use crate::sim::lab::plot::plot;
-use crate::sim::lab::programme::Programme;
 use crate::sim::lab::reference::{REFERENCES, Reference};
 use crate::sim::lab::results::Results;
 use crate::sim::lab::setting::Setting;
@@ -62,7 +61,7 @@ pub(super) struct Args {
     /// Run with each of these policies in place of the default one
     ///
     /// They are give-to-get, rarest-first, sequential, sequential-to-all. Hosts for whom the scenario names
-    /// another policy than give-to-get keep it. They are about films: a broadcast knows none.
+    /// another policy than give-to-get keep it.
     #[arg(long, value_name = "POLICY,POLICY", value_delimiter = ',')]
     compare: Vec<Policy>,
     /// Set one value of the scenario, e.g. supply=1.5 or hosts.viewers.link.up="2 Mbit/s"; may be repeated
@@ -144,10 +143,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut plan = Plan::read(&name, &text, &args.set)?;
     plan.name = short(&name);
     plan.seed = args.seed.map_or(plan.seed, u64::from);
-    if !args.compare.is_empty() && matches!(plan.programme, Programme::Broadcast(_)) {
-        let text = format!("--compare: policies are of films, and {name} is a broadcast");
-        return Err(Usage::new(text).into());
-    }
     let policies = policies(args)?;
     args.plot.iter().try_for_each(|path| output::check_free(path, args.force))?;
     let batch = Batch::new(&plan, args.seeds.get(), &policies);

@@ -86,7 +86,10 @@ struct Sums {
 impl Checks {
     /// A watcher for an engine with these limits.
     pub fn new(seed: u64, host: String, geometry: Geometry, matter: Matter, config: &Config) -> Self {
-        let serves_all = config.live.is_some() || config.policy == Policy::SequentialToAll;
+        let serves_all = match config.policy {
+            Policy::GiveToGet => config.live.is_some(),
+            policy => policy == Policy::SequentialToAll,
+        };
         Self {
             seed,
             host,

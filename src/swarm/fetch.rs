@@ -183,7 +183,7 @@ impl Torrent {
 
     /// Of other clients, suggestions are of no use.
     fn on_suggest(&mut self, now: Instant, peer: PeerKey, index: u32) {
-        let (invited, piece) = (self.live.is_some() || self.trades_with(peer), self.piece_of(index));
+        let (invited, piece) = (self.passes_on() || self.trades_with(peer), self.piece_of(index));
         if let (Some(p), Some(piece), true) = (self.peers.get_mut(peer), piece, invited) {
             p.invites(now, piece);
             p.g2g.invites(now);

@@ -184,7 +184,7 @@ impl Torrent {
     /// A piece is there to which neighbours can be invited.
     pub(super) fn announce_live(&mut self, now: Instant, piece: PieceIndex) {
         self.invites.look = true;
-        if self.live.is_none() {
+        if !self.passes_on() {
             return;
         }
         self.invites.news.insert(piece, now);
@@ -202,7 +202,7 @@ impl Torrent {
         if self.trades() {
             return self.offer(now);
         }
-        if self.live.is_none() || !std::mem::take(&mut self.invites.look) {
+        if !self.passes_on() || !std::mem::take(&mut self.invites.look) {
             return;
         }
         self.let_guests_go(now, |_, _| {});

@@ -125,6 +125,11 @@ impl Live {
 }
 
 impl Torrent {
+    /// Whether this is a broadcast, and passed on in our own way: by invitations, and piece by piece.
+    pub(super) const fn passes_on(&self) -> bool {
+        self.live.is_some() && !self.config.policy.is_stock()
+    }
+
     /// Bytes/s of pieces, stamps included: what the playhead moves by.
     pub(super) fn live_piece_rate(&self) -> Option<u64> {
         let live = self.live.as_ref()?;

@@ -24,7 +24,7 @@ const LEAST_INVITED: u64 = 2;
 impl Torrent {
     /// Whether a block of a broadcast could not be sent soon.
     pub(super) fn is_busy(&self, now: Instant, peer: PeerKey, block: Block) -> bool {
-        let (Some(_), Some(p)) = (&self.live, self.peers.get(peer)) else { return false };
+        let (true, Some(p)) = (self.passes_on(), self.peers.get(peer)) else { return false };
         // Half a piece is of no use.
         if block.begin > 0 && p.uploads.declined == Some(block.piece) {
             return true;
@@ -49,7 +49,7 @@ impl Torrent {
 
     /// A block of a broadcast will be sent to this peer.
     pub(super) fn queue_live(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex) {
-        let (Some(_), Some(p)) = (&self.live, self.peers.get_mut(peer)) else { return };
+        let (true, Some(p)) = (self.passes_on(), self.peers.get_mut(peer)) else { return };
         if p.uploads.piece == Some(piece) {
             return self.uplink.go_on(Waiting { peer, piece, lane: p.uploads.lane });
         }

@@ -115,7 +115,7 @@ impl Wanted {
 }
 
 impl Picker {
-    /// A picker that follows this policy (as far as a film is concerned).
+    /// A picker that follows this policy.
     pub fn new(policy: Policy) -> Self {
         Self { policy, ..Self::default() }
     }
@@ -165,10 +165,10 @@ impl Picker {
         reach: Reach,
         rng: &mut Pcg64,
     ) -> Option<Block> {
-        if pieces.geometry().is_live() {
-            return self.pick_live(pieces, (key, peer), reach, rng);
-        }
         match self.policy {
+            Policy::GiveToGet if pieces.geometry().is_live() => {
+                self.pick_live(pieces, (key, peer), reach, rng)
+            }
             Policy::GiveToGet => self.pick_of_film(now, pieces, (key, peer), reach, rng),
             Policy::RarestFirst => {
                 self.begun(pieces, key, peer).or_else(|| self.rarest(now, pieces, key, peer, rng))

@@ -1,7 +1,8 @@
-//! Which policy an engine follows in a film's swarm.
+//! Which policy an engine follows.
 //!
 //! Everybody runs [`Policy::GiveToGet`]. The others are what other clients do, for the simulator: it puts them beside
-//! each other, and lets them meet.
+//! each other, and lets them meet. In a broadcast they keep to the same window and begin at the same place, and differ
+//! in what is fetched first and who is served; what comes too late is asked elsewhere by all of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -71,7 +72,10 @@ impl FromStr for Policy {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Input;
+    use super::super::testbed::Testbed;
     use super::*;
+    use crate::wire::message::Message;
 
     #[test]
     fn names_are_read_as_they_are_written() {
@@ -83,5 +87,41 @@ mod tests {
             error,
             "'tit-for-tat' is no policy; there are give-to-get, rarest-first, sequential, sequential-to-all"
         );
+    }
+
+    /// How many of so many neighbours a source serves, and how many it invites.
+    fn served_and_invited(policy: Policy, neighbours: usize) -> (usize, usize) {
+        let mut bed = Testbed::live_of(policy, 400, true);
+        for _ in 0..neighbours {
+            let peer = bed.connect(true);
+            bed.hear(peer, Message::HaveNone);
+            bed.hear(peer, Message::Interested);
+        }
+        let stamp = Box::new(bed.sign(5));
+        bed.input(Input::Captured { stamp });
+        let said = |what: fn(&Message) -> bool| bed.said.iter().filter(|(_, said)| what(said)).count();
+        (said(|m| *m == Message::Unchoke), said(|m| matches!(m, Message::Suggest(_))))
+    }
+
+    #[test]
+    fn who_is_served_in_a_broadcast_is_the_policys_choice() {
+        let (served, invited) = served_and_invited(Policy::GiveToGet, 30);
+        assert!(served == 30 && invited > 0);
+        assert_eq!(served_and_invited(Policy::RarestFirst, 30), (21, 0));
+        assert_eq!(served_and_invited(Policy::Sequential, 30), (21, 0));
+        assert_eq!(served_and_invited(Policy::SequentialToAll, 30), (30, 0));
+    }
+
+    #[test]
+    fn what_is_fetched_first_of_a_broadcast_is_the_policys_choice() {
+        let first = |policy| {
+            let mut bed = Testbed::live_of(policy, 400, false);
+            let peers = [bed.live_peer(100..140), bed.live_peer(100..138)];
+            bed.watch();
+            bed.requests(peers[0]).iter().map(|block| block.piece.number()).min()
+        };
+        let playhead = first(Policy::GiveToGet).unwrap();
+        assert_eq!([first(Policy::Sequential), first(Policy::SequentialToAll)], [Some(playhead); 2]);
+        assert!((138..140).contains(&first(Policy::RarestFirst).unwrap()));
     }
 }

@@ -36,7 +36,8 @@ impl Torrent {
             })
             .collect();
         let slots = self.slots();
-        let complete = self.pieces.left() == 0;
+        // A viewer of a broadcast has everything now and then, until the next piece is made.
+        let complete = self.pieces.left() == 0 && self.live.as_ref().is_none_or(|live| live.config.source);
         let chosen = self.choker.choose(now, &applicants, slots, complete, &mut self.rng);
         if self.live.is_some() || self.trades() {
             // Who is turned down because we are busy has done nothing wrong.
@@ -57,7 +58,7 @@ impl Torrent {
     fn slots(&self) -> usize {
         match self.config.serving.most {
             Some(most) => most.saturating_sub(1),
-            None if self.live.is_some() || self.config.policy == Policy::SequentialToAll => {
+            None if self.passes_on() || self.config.policy == Policy::SequentialToAll => {
                 self.config.max_peers
             }
             None => Choker::slots(self.config.upload_limit),
@@ -98,6 +99,9 @@ impl Torrent {
 
     /// In a live broadcast: slots that nobody uses go to those who wait, first to those who had none.
     pub(super) fn reuse_slots(&mut self, now: Instant) {
+        if !self.passes_on() {
+            return;
+        }
         let Some(patience) = self.live.as_ref().map(|live| UNUSED.max(live.piece_time() * 2)) else { return };
         let waits = |p: &Peer| p.choked && p.interested_in_us;
         let waiting = self.peers.iter().filter(|(_, p)| waits(p));

@@ -73,10 +73,15 @@ impl Testbed {
 
     /// A broadcast of two pieces a second, each of two blocks, in a ring of so many of them.
     pub(super) fn live(slots: u32, source: bool) -> Self {
+        Self::live_of(super::policy::Policy::default(), slots, source)
+    }
+
+    /// The same that follows this policy.
+    pub(super) fn live_of(policy: super::policy::Policy, slots: u32, source: bool) -> Self {
         let geometry = Geometry::new(LIVE_PIECE, u64::from(slots) * LIVE_PIECE).unwrap().live();
         let live =
             LiveConfig { ring: Ring::new(slots, None).unwrap(), nominal: Some(2 * LIVE_PIECE), source };
-        Self::of(Config { live: Some(live), ..config() }, geometry, false)
+        Self::of(Config { live: Some(live), policy, ..config() }, geometry, false)
     }
 
     fn of(config: Config, geometry: Geometry, complete: bool) -> Self {

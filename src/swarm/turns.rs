@@ -33,21 +33,21 @@ const UNKNOWN_HANDED_OUT: u64 = 512 * 1024;
 const MAX_READING: usize = 16;
 
 impl Torrent {
-    /// A block of a film will be sent to this peer: it waits for its turn with the piece.
+    /// A block will be sent to this peer: unless pieces are given whole, it waits for its turn with the piece.
     pub(super) fn queue_turn(&mut self, peer: PeerKey, piece: PieceIndex) {
-        let (favoured, Some(p)) = (self.is_favoured(peer), self.peers.get_mut(peer)) else { return };
-        if self.live.is_none() && !std::mem::replace(&mut p.uploads.in_line, true) {
+        let (favoured, passes_on) = (self.is_favoured(peer), self.passes_on());
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        if !passes_on && !std::mem::replace(&mut p.uploads.in_line, true) {
             self.uplink.add(Waiting { peer, piece, lane: p.uploads.lane }, favoured);
         }
     }
 
     /// Requests for this piece were taken back, or are turned down.
     pub(super) fn unqueue(&mut self, peer: PeerKey, piece: PieceIndex) {
-        let Some(p) = self.peers.get_mut(peer) else { return };
-        if self.live.is_none() {
+        let (true, Some(p)) = (self.passes_on(), self.peers.get_mut(peer)) else {
             // It keeps its place in line, and is passed over if it has nothing to ask for when its turn comes.
             return;
-        }
+        };
         p.uploads.piece = p.uploads.piece.filter(|last| *last != piece);
         p.uploads.promised.remove(&piece);
         if !p.uploads.queue.iter().any(|block| block.piece == piece) {
@@ -63,6 +63,7 @@ impl Torrent {
         }
         self.review_takers(now);
         let (most, longest) = (self.most_handed_out(now), self.longest_turn(now));
+        let passes_on = self.passes_on();
         let (mut handed_out, mut patience) = (self.handed_out(now), self.uplink.len());
         while handed_out < most && self.upload_limit.is_open(now) {
             let Some(waiting) = self.uplink.next() else { break };
@@ -75,7 +76,7 @@ impl Torrent {
                 patience = left;
                 continue;
             }
-            let Some((block, more)) = uploads.next_of(waiting.piece, self.live.is_none()) else { continue };
+            let Some((block, more)) = uploads.next_of(waiting.piece, !passes_on) else { continue };
             if uploads.waiting() == 0 {
                 uploads.moved = now;
             }
@@ -149,7 +150,7 @@ impl Torrent {
     /// Pieces of a broadcast are given whole.
     fn longest_turn(&self, now: Instant) -> u64 {
         match () {
-            () if self.live.is_some() => u64::MAX,
+            () if self.passes_on() => u64::MAX,
             () if self.config.policy.is_stock() => u64::from(BLOCK_LENGTH),
             () => self.turn(now),
         }

@@ -90,7 +90,6 @@ impl Programme {
         classes.iter().find_map(|class| {
             let odd = match class.role {
                 Role::Seed | Role::Leecher => "role: write \"viewer\" or \"broadcaster\"",
-                _ if class.policy.is_some() => "policy: leave it out, it is about films",
                 _ if class.seeks.is_some() => "seeks: leave it out, all watch what is made just now",
                 _ if class.pauses.is_some() => "pauses: leave it out, all watch what is made just now",
                 _ if matches!(class.stay, Stay::ToTheEnd { .. }) => {

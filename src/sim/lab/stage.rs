@@ -94,15 +94,14 @@ impl Stage for LiveScenario {
         Self::rng(self)
     }
 
-    /// Policies are of films: they change nothing in a broadcast.
-    fn host(&mut self, plan: &Plan, class: &Class, joins: Duration, _policy: Policy) -> HostPlan {
+    fn host(&mut self, plan: &Plan, class: &Class, joins: Duration, policy: Policy) -> HostPlan {
         let makes = class.role == Role::Broadcaster;
         let live = Some(self.broadcast().show().live_config(makes));
         let source = makes.then(|| LiveSource::new(self.broadcast().clone(), joins, None, None));
         HostPlan {
             source,
             watchers: (!makes).then(LivePlan::default).into_iter().collect(),
-            ..self::plan(Config { live, ..settings(plan, class) })
+            ..self::plan(Config { live, policy, ..settings(plan, class) })
         }
     }
 
