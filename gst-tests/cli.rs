@@ -213,6 +213,15 @@ fn scenarios_are_listed_shown_and_run_the_same_again() {
     assert_eq!((&json["scenario"], &json["seeds"]), (&"own".into(), &serde_json::json!([1, 2])));
     assert_eq!(json["results"][1]["policy"], "sequential");
     assert_eq!(json["results"][1]["classes"]["viewers"]["viewers"]["mean"], 3.0);
+    let vary = ["--vary", "hosts.viewers.count=2,4", "--compare", "give-to-get,sequential"];
+    let table = run(&[&vary[..], &["--figures", "viewers"]].concat());
+    let table: Vec<_> = text(&table).lines().skip(5).map(str::to_owned).collect();
+    assert_eq!(table.len(), 5, "{table:?}");
+    assert!(table[0].starts_with("viewers") && table[0].contains("hosts.viewers.count"), "{table:?}");
+    assert!(table[4].starts_with("sequential") && table[4].ends_with('4'), "{table:?}");
+    let json: Value = serde_json::from_slice(&run(&[&vary[..], &["--json"]].concat())).expect("JSON");
+    assert_eq!(json["cases"][1]["set"]["hosts.viewers.count"], "4");
+    assert_eq!(json["cases"][1]["results"][1]["classes"]["viewers"]["viewers"]["mean"], 4.0);
 }
 
 #[test]
@@ -225,6 +234,12 @@ fn a_scenario_that_is_none_says_what_is_allowed() {
     let said = fails(&dir, &["sim", "flash-crowd", "--compare", "give-to-get,best"], 2);
     assert!(said.contains("'best' is no policy; there are give-to-get"), "{said}");
     fails(&dir, &["sim", "flash-crowd", "--compare", "sequential,sequential"], 2);
+    let said = fails(&dir, &["sim", "flash-crowd", "--vary", "supply=2,3,2"], 2);
+    assert!(said.contains("2 is there twice"), "{said}");
+    let said = fails(&dir, &["sim", "flash-crowd", "--figures", "delays"], 2);
+    assert!(said.contains("'delays' is no figure; there are viewers, start_up_p50"), "{said}");
+    let many = (0..120).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    fails(&dir, &["sim", "flash-crowd", "--vary", &format!("seed={many}")], 2);
     fails(&dir, &["sim", "flash-crowd", "--set", "count"], 2);
 }
 

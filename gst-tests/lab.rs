@@ -11,13 +11,15 @@ use std::thread;
 use drawn::{Drawn, draw};
 use gstswarm::sim::lab::batch::Batch;
 use gstswarm::sim::lab::class::Role;
+use gstswarm::sim::lab::matrix::Matrix;
 use gstswarm::sim::lab::outcome::Outcome;
 use gstswarm::sim::lab::plan::Plan;
 use gstswarm::sim::lab::plot::plot;
 use gstswarm::sim::lab::reference::{REFERENCES, Reference};
 use gstswarm::sim::lab::results::Results;
 use gstswarm::sim::lab::setting::Setting;
-use gstswarm::sim::lab::summary::Summary;
+use gstswarm::sim::lab::summary::{Summaries, Summary};
+use gstswarm::sim::lab::vary::{Case, Vary, cases};
 use gstswarm::swarm::policy::Policy;
 
 fn settings(set: &[&str]) -> Vec<Setting> {
@@ -254,6 +256,36 @@ fn policies_differ_in_broadcasts_too_and_break_no_rule() {
     for others in others {
         assert!(ours != others && ours["start_up_p50"].mean <= others["start_up_p50"].mean, "{results}");
     }
+}
+
+#[test]
+fn several_cases_are_one_table_and_one_object() {
+    let varied = ["supply=1.5,2".parse::<Vary>().expect("values")];
+    let cases = cases(&varied);
+    let few = ["hosts.viewers.count=3", "film.length=10s"];
+    let plan = |case: &Case| {
+        let set: Vec<_> = settings(&few).into_iter().chain(case.settings.clone()).collect();
+        Plan::read("x", Reference::named("flash-crowd").expect("a scenario").text, &set).expect("a scenario")
+    };
+    let plans: Vec<_> = cases.iter().map(plan).collect();
+    assert_eq!([plans[0].supply, plans[1].supply], [Some(1.5), Some(2.0)]);
+    let all = || {
+        let results = |plan| results(plan, 1, &[Policy::GiveToGet, Policy::RarestFirst], 2);
+        cases.iter().zip(plans.iter().map(results)).collect::<Vec<_>>()
+    };
+    let json = serde_json::to_value(Summaries::new(&all())).expect("JSON");
+    assert_eq!(json["cases"][1]["set"], serde_json::json!({ "supply": "2" }));
+    assert_eq!(json["cases"][1]["results"][0]["policy"], "give-to-get");
+    let table = Matrix::new(all(), &["start_up_p50", "given_share"]).to_string();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<_> = table.lines().map(words).collect();
+    assert!(table.contains("supply=1.5: film 0:10") && table.contains("supply=2: film 0:10"), "{table}");
+    let heads = lines.iter().filter(|line| line.get(1).is_some_and(|word| word == "supply"));
+    // A seed watches nothing.
+    assert_eq!(heads.map(Vec::len).collect::<Vec<_>>(), [5, 8], "{table}");
+    let rows = lines.iter().filter(|line| line.len() > 2 && ["1.5", "2"].contains(&line[1].as_str()));
+    let rows: Vec<_> = rows.map(|line| line[0].as_str()).collect();
+    assert_eq!(rows, ["give-to-get", "rarest-first"].repeat(4), "{table}");
 }
 
 #[test]

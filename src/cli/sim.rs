@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -15,12 +15,14 @@ use super::signals::Interrupt;
 use super::{output, progress};
 use crate::sim::lab::batch::{Batch, MAX_TRIALS};
 use crate::sim::lab::figures::FIGURES;
+use crate::sim::lab::matrix::Matrix;
 use crate::sim::lab::plan::{MAX_FILE, Plan};
 use crate::sim::lab::plot::plot;
 use crate::sim::lab::reference::{REFERENCES, Reference};
 use crate::sim::lab::results::Results;
 use crate::sim::lab::setting::Setting;
-use crate::sim::lab::summary::Summary;
+use crate::sim::lab::summary::{Summaries, Summary};
+use crate::sim::lab::vary::{Case, MAX_CASES, Vary, cases};
 use crate::swarm::policy::Policy;
 
 /// Pause between two looks at what the threads have done.
@@ -37,6 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 ///   swarm sim flash-crowd --seeds 5 --set hosts.viewers.count=50 --set limit=5min
 ///   swarm sim flash-crowd --compare give-to-get,rarest-first --json
 ///   swarm sim poisson --compare give-to-get,rarest-first --set supply=1.2 --plot out.svg
+///   swarm sim poisson --compare give-to-get,rarest-first --vary supply=1.1,1.5,2 --seeds 10
+///   swarm sim live --compare give-to-get,rarest-first --figures start_up_p50,delay_p50,dropped_share,given_share
 ///   swarm sim my-own.toml
 ///
 /// `swarm sim flash-crowd --show` prints a scenario to begin your own with; all keys are below.
@@ -67,6 +71,16 @@ pub(super) struct Args {
     /// Set one value of the scenario, e.g. supply=1.5 or hosts.viewers.link.up="2 Mbit/s"; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Setting>,
+    /// Run with each of these values of a key and print one table of all, a line for each value and policy
+    ///
+    /// With several keys all combinations are run, at most 100. A value has no comma.
+    #[arg(long, value_name = "KEY=VALUE,VALUE", conflicts_with = "plot")]
+    vary: Vec<Vary>,
+    /// Show these figures, by their names below, in a table with a line for each policy
+    ///
+    /// With --vary the default is those that matter most: start-up, stalls, drops, delay and who gave how much.
+    #[arg(long, value_name = "FIGURE,FIGURE", value_delimiter = ',', value_parser = figure, conflicts_with = "json")]
+    figures: Vec<&'static str>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -122,7 +136,8 @@ JSON has scenario, title, seeds, limit (s), film (length in s, bitrate in bytes/
 upload_limit in bytes/s, nat, policy, behaviour), and for each policy in results its policy, end (s), all (the
 figures over all hosts) and classes (the same by name of the class). A figure has mean, min and max over the
 seeds. One that means nothing there is left out; null is what never came. Times are in seconds, shares are
-parts of 1:
+parts of 1. With --vary there is an object for each combination in cases, which has set (keys and values),
+too:
 
 ";
     for figure in &FIGURES {
@@ -140,26 +155,53 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         output::write(text.as_bytes())?;
         return Ok(Exit::Done);
     }
-    let mut plan = Plan::read(&name, &text, &args.set)?;
-    plan.name = short(&name);
-    plan.seed = args.seed.map_or(plan.seed, u64::from);
-    let policies = policies(args)?;
+    let cases = cases(&args.vary);
+    let policies = policies(args, cases.len())?;
+    let plans =
+        cases.iter().map(|case| plan(args, &name, &text, case)).collect::<anyhow::Result<Vec<_>>>()?;
     args.plot.iter().try_for_each(|path| output::check_free(path, args.force))?;
-    let batch = Batch::new(&plan, args.seeds.get(), &policies);
+    let batches: Vec<_> = plans.iter().map(|plan| Batch::new(plan, args.seeds.get(), &policies)).collect();
+    let most = plans.iter().map(Plan::runs_at_a_time).min().unwrap_or(1);
     let interrupt = Interrupt::install_silently()?;
-    simulate(&batch, plan.runs_at_a_time(), &interrupt)?;
-    let Some(outcomes) = batch.outcomes()? else { return Ok(Exit::Interrupted) };
-    let results = Results::new(&plan, outcomes);
-    if let Some(path) = &args.plot {
-        output::new_file(path, plot(&results)?.as_bytes(), args.force)?;
+    simulate(&batches, most, &interrupt)?;
+    // What went wrong in one of them has stopped the others.
+    let outcomes = batches.into_iter().map(Batch::outcomes).collect::<Result<Vec<_>, _>>()?;
+    let Some(outcomes) = outcomes.into_iter().collect::<Option<Vec<_>>>() else {
+        return Ok(Exit::Interrupted);
+    };
+    let results = plans.iter().zip(outcomes).map(|(plan, outcomes)| Results::new(plan, outcomes));
+    show(args, cases.iter().zip(results).collect())?;
+    Ok(Exit::Done)
+}
+
+fn plan(args: &Args, name: &str, text: &str, case: &Case) -> anyhow::Result<Plan> {
+    let settings: Vec<_> = args.set.iter().chain(&case.settings).cloned().collect();
+    let mut plan = Plan::read(name, text, &settings)?;
+    plan.name = short(name);
+    plan.seed = args.seed.map_or(plan.seed, u64::from);
+    Ok(plan)
+}
+
+/// Draws and prints what came out.
+fn show(args: &Args, all: Vec<(&Case, Results<'_>)>) -> anyhow::Result<()> {
+    if let (Some(path), [(_, results)]) = (&args.plot, all.as_slice()) {
+        output::new_file(path, plot(results)?.as_bytes(), args.force)?;
         progress::say(&format!("drawn: {}", path.display()));
     }
-    if args.json {
-        output::json(&Summary::new(&results))?;
-    } else {
-        output::write(results.to_string().as_bytes())?;
+    match all.as_slice() {
+        _ if !args.vary.is_empty() && args.json => output::json(&Summaries::new(&all)),
+        [(_, results)] if args.json => output::json(&Summary::new(results)),
+        [(_, results)] if args.vary.is_empty() && args.figures.is_empty() => {
+            output::write(results.to_string().as_bytes())
+        }
+        _ => output::write(Matrix::new(all, &args.figures).to_string().as_bytes()),
     }
-    Ok(Exit::Done)
+}
+
+/// A figure's key.
+fn figure(name: &str) -> Result<&'static str, String> {
+    let found = FIGURES.iter().map(|figure| figure.key).find(|key| *key == name);
+    found.ok_or_else(|| format!("'{name}' is no figure; there are {}", FIGURES.map(|f| f.key).join(", ")))
 }
 
 fn list() -> anyhow::Result<Exit> {
@@ -192,7 +234,7 @@ fn short(name: &str) -> String {
     progress::harmless(&stem.unwrap_or_default())
 }
 
-fn policies(args: &Args) -> anyhow::Result<Vec<Policy>> {
+fn policies(args: &Args, cases: usize) -> anyhow::Result<Vec<Policy>> {
     let mut policies = args.compare.clone();
     if policies.is_empty() {
         policies.push(Policy::default());
@@ -202,7 +244,10 @@ fn policies(args: &Args) -> anyhow::Result<Vec<Policy>> {
             return Err(Usage::new(format!("--compare names {policy} twice: name each policy once")).into());
         }
     }
-    let trials = args.seeds.get().saturating_mul(policies.len());
+    if cases > MAX_CASES {
+        return Err(Usage::new(format!("--vary: at most {MAX_CASES} combinations are run at once")).into());
+    }
+    let trials = args.seeds.get().saturating_mul(policies.len()).saturating_mul(cases);
     if trials > MAX_TRIALS {
         let text =
             format!("--seeds {} makes {trials} runs: at most {MAX_TRIALS} are made at once", args.seeds);
@@ -212,25 +257,30 @@ fn policies(args: &Args) -> anyhow::Result<Vec<Policy>> {
 }
 
 /// Runs all of it on all cores, `most` runs at a time, and tells how far it is.
-fn simulate(batch: &Batch<'_>, most: usize, interrupt: &Interrupt) -> anyhow::Result<()> {
+fn simulate(batches: &[Batch<'_>], most: usize, interrupt: &Interrupt) -> anyhow::Result<()> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(batch.trials()).min(most);
-    let mut status = progress::Status::new();
+    let trials = batches.iter().map(Batch::trials).sum::<usize>();
+    let threads = cores.min(trials).min(most);
+    let (mut status, begun) = (progress::Status::new(), Instant::now());
+    let stop = || batches.iter().for_each(Batch::stop);
+    let work = || batches.iter().for_each(Batch::work);
     thread::scope(|scope| {
-        let spawn =
-            |_| thread::Builder::new().name("swarm-sim".to_owned()).spawn_scoped(scope, || batch.work());
-        let workers: Vec<_> =
-            (0..threads).map(spawn).collect::<Result<_, _>>().inspect_err(|_| batch.stop())?;
+        let spawn = |_| thread::Builder::new().name("swarm-sim".to_owned()).spawn_scoped(scope, work);
+        let workers: Vec<_> = (0..threads).map(spawn).collect::<Result<_, _>>().inspect_err(|_| stop())?;
         while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
-            if interrupt.is_set() {
-                batch.stop();
+            if interrupt.is_set() || batches.iter().any(Batch::is_stopped) {
+                stop();
             }
-            let line = format!(
-                "simulating: {} of {} runs done, {} of their time",
-                batch.done(),
-                batch.trials(),
-                progress::clock(batch.simulated())
+            let done = batches.iter().map(Batch::done).sum::<usize>();
+            let simulated = batches.iter().map(Batch::simulated).sum();
+            let mut line = format!(
+                "simulating: {done} of {trials} runs done, {} of their time",
+                progress::clock(simulated)
             );
+            if done > 0 {
+                let left = begun.elapsed().mul_f64((trials - done) as f64 / done as f64);
+                line += &format!(", about {} left", progress::clock(left));
+            }
             status.show(std::slice::from_ref(&line), &line);
             thread::sleep(LOOK_EVERY);
         }

@@ -117,7 +117,8 @@ impl<'a> Batch<'a> {
         Ok(all.map(|all| self.trials.into_iter().zip(all).collect()))
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether it is to end before all is done.
+    pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 

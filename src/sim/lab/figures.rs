@@ -155,6 +155,18 @@ pub const FIGURES: [Figure; 23] = [
     }),
 ];
 
+/// Keys of those that matter most.
+pub const MAIN: [&str; 8] = [
+    "start_up_p50",
+    "start_up_p95",
+    "smooth_share",
+    "stall_time_p95",
+    "dropped_share",
+    "delay_p50",
+    "delay_p95",
+    "given_share",
+];
+
 impl<'a> Group<'a> {
     /// The hosts of one class, by its place in the plan; `None`: all of them.
     pub fn new(run: &'a Outcome, class: Option<usize>) -> Self {

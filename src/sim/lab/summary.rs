@@ -10,6 +10,32 @@ use crate::sim::broadcast::Show;
 use super::programme::Programme;
 use super::results::Results;
 use super::spread::Spread;
+use super::vary::Case;
+
+/// Everything about the runs of several cases.
+#[derive(Debug, Serialize)]
+pub struct Summaries {
+    cases: Vec<CaseSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct CaseSummary {
+    /// What was set, as it was written.
+    set: BTreeMap<String, String>,
+    #[serde(flatten)]
+    summary: Summary,
+}
+
+impl Summaries {
+    /// What a program reads of these.
+    pub fn new(cases: &[(&Case, Results<'_>)]) -> Self {
+        let summary = |(case, results): &(&Case, Results<'_>)| CaseSummary {
+            set: case.said.iter().cloned().collect(),
+            summary: Summary::new(results),
+        };
+        Self { cases: cases.iter().map(summary).collect() }
+    }
+}
 
 /// Everything about some runs.
 #[derive(Debug, Serialize)]

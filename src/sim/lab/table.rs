@@ -8,7 +8,7 @@ use crate::sim::world::Tracker;
 use crate::swarm::policy::Policy;
 
 use super::class::Class;
-use super::figures::{FIGURES, Unit};
+use super::figures::{FIGURES, Figure, Unit};
 use super::plan::Plan;
 use super::results::{Results, Series};
 use super::spread::Spread;
@@ -19,10 +19,7 @@ const GAP: usize = 2;
 impl fmt::Display for Results<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head(f)?;
-        let classes = (0..self.plan.classes.len()).map(Some);
-        // All together are told apart from a class only where there are several that want something.
-        let several = self.plan.classes.iter().filter(|class| class.is_fed()).count() > 1;
-        let groups = classes.chain(several.then_some(None));
+        let groups = self.groups();
         if let [only] = self.series.as_slice() {
             let columns: Vec<_> = groups.map(|class| (self.name(class), only, class)).collect();
             return write!(f, "\n{}", block(only.policy.name(), &columns));
@@ -36,7 +33,15 @@ impl fmt::Display for Results<'_> {
 }
 
 impl Results<'_> {
-    fn name(&self, class: Option<usize>) -> &str {
+    /// Whose figures are shown: each class's, and those of all hosts.
+    pub(super) fn groups(&self) -> impl Iterator<Item = Option<usize>> + use<> {
+        let classes = (0..self.plan.classes.len()).map(Some);
+        // All together are told apart from a class only where there are several that want something.
+        let several = self.plan.classes.iter().filter(|class| class.is_fed()).count() > 1;
+        classes.chain(several.then_some(None))
+    }
+
+    pub(super) fn name(&self, class: Option<usize>) -> &str {
         class.map_or("all", |class| &self.plan.classes[class].name)
     }
 
@@ -65,13 +70,18 @@ impl Results<'_> {
         }
     }
 
+    /// With which seeds, and what is told of them.
+    pub(super) fn which_and_what_is_shown(&self) -> String {
+        let several = if self.seeds.len() > 1 { ": means, and in brackets least and most" } else { "" };
+        self.which() + several
+    }
+
     /// What was run.
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = self.plan;
         writeln!(f, "{}: {}", plan.name, plan.title)?;
         writeln!(f, "{}", self.what())?;
-        let several = if self.seeds.len() > 1 { ": means, and in brackets least and most" } else { "" };
-        writeln!(f, "{}{several}", self.which())?;
+        writeln!(f, "{}", self.which_and_what_is_shown())?;
         let policy = match self.series.as_slice() {
             [only] => Some(only.policy),
             _ => None,
@@ -114,21 +124,21 @@ fn block(title: &str, columns: &[(&str, &Series, Option<usize>)]) -> String {
     for figure in &FIGURES {
         let cells: Vec<_> = columns.iter().map(|(_, series, class)| series.spread(figure, *class)).collect();
         if cells.iter().any(Option::is_some) {
-            let label = if figure.unit == Unit::Seconds {
-                format!("{}, s", figure.label)
-            } else {
-                figure.label.to_owned()
-            };
-            rows.push(
-                [label].into_iter().chain(cells.into_iter().map(|cell| shown(cell, figure.unit))).collect(),
-            );
+            let cells = cells.into_iter().map(|cell| shown(cell, figure.unit));
+            rows.push([label(figure)].into_iter().chain(cells).collect());
         }
     }
     grid(&rows)
 }
 
+/// What a figure is called.
+pub(super) fn label(figure: &Figure) -> String {
+    let unit = if figure.unit == Unit::Seconds { ", s" } else { "" };
+    figure.label.to_owned() + unit
+}
+
 /// A figure as people read it.
-fn shown(spread: Option<Spread>, unit: Unit) -> String {
+pub(super) fn shown(spread: Option<Spread>, unit: Unit) -> String {
     let Some(Spread { mean, min, max }) = spread else { return "-".to_owned() };
     let one = |value: f64| match unit {
         _ if value.is_infinite() => "never".to_owned(),
@@ -153,7 +163,7 @@ pub(super) fn bits(rate: u64) -> String {
 }
 
 /// Columns as wide as they have to be: the first one to the left, the others to the right.
-fn grid(rows: &[Vec<String>]) -> String {
+pub(super) fn grid(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width =
         |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
