@@ -313,7 +313,9 @@ mod tests {
         let front = bed.trader(&ahead);
         let newcomers: Vec<_> = (0..5).map(|_| bed.trader(&[])).collect();
         // All have what a newcomer needs next.
-        (0..10).for_each(|_| drop(bed.trader(&ahead)));
+        for _ in 0..10 {
+            bed.trader(&ahead);
+        }
         bed.tells(front, &Told { wants: Some(68..80), rate: u32::try_from(PIECE).ok(), ..Told::default() });
         newcomers.iter().for_each(|peer| bed.tells(*peer, &Told { wants: Some(0..10), ..Told::default() }));
         all_become_interested(&mut bed, &[newcomers.as_slice(), &[front]].concat());
