@@ -120,6 +120,9 @@ impl Torrent {
             return self.on_useless(now, peer, length);
         }
         p.given.add(now, u64::from(length));
+        if let Some(dues) = self.uplink.dues_mut().filter(|_| !p.g2g.speaks()) {
+            dues.got(length.into());
+        }
         self.count_received(now, u64::from(length));
         let mut others = SmallVec::new();
         match self.pieces.receive(block, (peer, addr), data, &mut others) {

@@ -36,6 +36,7 @@ mod calling;
 pub mod candidates;
 pub mod choker;
 mod company;
+mod dues;
 pub mod event;
 mod fetch;
 mod futile;

@@ -85,7 +85,7 @@ impl Torrent {
         }
         self.invites.came(peer, block.piece, true);
         if let Some(p) = self.peers.get_mut(peer) {
-            p.uploads.lane = if credit < length { Lane::Others } else { Lane::Guests };
+            p.uploads.lane = Lane::Guests;
             if credit < length {
                 p.uploads.credit.add(now, turn, now + WELCOME);
             }
@@ -128,7 +128,10 @@ impl Torrent {
     }
 
     fn has_room_for_a_turn(&self, now: Instant) -> bool {
-        let takes = self.takers().filter(|(_, u)| !u.is_stuck(now)).map(|(key, uploads)| {
+        // Other clients ask for much at a time, and get their share whatever is promised to guests.
+        let trades = |key| self.peers.get(key).is_some_and(|p| p.g2g.speaks());
+        let guests = self.takers().filter(|(key, u)| trades(*key) && !u.is_stuck(now));
+        let takes = guests.map(|(key, uploads)| {
             let credit = uploads.credit.left(now);
             // Guests who are not here yet are counted below.
             let to_come = if credit > 0 { self.invites.bytes_of(key) } else { 0 };

@@ -38,6 +38,7 @@ impl Torrent {
         let slots = self.slots();
         // A viewer of a broadcast has everything now and then, until the next piece is made.
         let complete = self.pieces.left() == 0 && self.live.as_ref().is_none_or(|live| live.config.source);
+        self.reckon_dues(complete);
         let chosen = self.choker.choose(now, &applicants, slots, complete, &mut self.rng);
         if self.live.is_some() || self.trades() {
             // Who is turned down because we are busy has done nothing wrong.
@@ -45,6 +46,16 @@ impl Torrent {
         }
         for applicant in applicants {
             self.set_choked(now, applicant.peer, !chosen.contains(&applicant.peer));
+        }
+    }
+
+    /// Says of how many other clients and traders it depends what the former get.
+    fn reckon_dues(&mut self, complete: bool) {
+        let wanting = self.peers.iter().filter(|(_, p)| p.interested_in_us);
+        let (traders, others): (Vec<_>, Vec<_>) = wanting.partition(|(_, p)| p.g2g.speaks());
+        let counts = (others.len(), traders.len());
+        if let Some(dues) = self.uplink.dues_mut() {
+            dues.set_wanted(counts.0, counts.1, complete);
         }
     }
 

@@ -148,6 +148,9 @@ impl Torrent {
             storage_failed: false,
             live,
         };
+        if torrent.trades() {
+            torrent.uplink = Uplink::of_film();
+        }
         torrent.review_wanted(now);
         torrent
     }

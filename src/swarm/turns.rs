@@ -10,7 +10,7 @@
 
 use super::peer::{Peer, Uploads};
 use super::torrent::Torrent;
-use super::uplink::Waiting;
+use super::uplink::{Lane, Waiting};
 use super::{Job, Output, PeerKey};
 use crate::metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::rate::ByteRate;
@@ -38,7 +38,8 @@ impl Torrent {
         let (favoured, passes_on) = (self.is_favoured(peer), self.passes_on());
         let Some(p) = self.peers.get_mut(peer) else { return };
         if !passes_on && !std::mem::replace(&mut p.uploads.in_line, true) {
-            self.uplink.add(Waiting { peer, piece, lane: p.uploads.lane }, favoured);
+            let lane = if favoured { Lane::Guests } else { p.uploads.lane };
+            self.uplink.add(Waiting { peer, piece, lane }, favoured);
         }
     }
 
@@ -82,7 +83,7 @@ impl Torrent {
             }
             uploads.reading.push(block);
             let length = u64::from(block.length);
-            let goes_on = self.uplink.spend(length) < longest;
+            let goes_on = self.uplink.spend(waiting.lane, length) < longest;
             match more {
                 Some(piece) if goes_on && piece == block.piece => {
                     self.uplink.go_on(Waiting { piece, ..waiting });

@@ -1,12 +1,16 @@
 //! The way out: how fast it is, and who waits for it.
 //!
-//! Two lanes lead to it. In one are those who were [invited](super::invite) to what has just been made, in the other
-//! those who came on their own, for what has been there for a while: they have just joined, or have missed it. They
-//! take turns, so that neither lane ever stands still.
+//! Two lanes lead to it. In a broadcast those are in one of them who were [invited](super::invite) to what has just been
+//! made, in the other those who came on their own, for what has been there for a while: they have just joined, or have
+//! missed it. They take turns, so that neither lane ever stands still.
+//!
+//! In a film neighbours that [trade](super::offer) are in the one, other clients in the other: these get what they are
+//! [owed](super::dues), and what nobody else wants.
 
 use std::collections::VecDeque;
 
 use super::PeerKey;
+use super::dues::Dues;
 use crate::metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::rate::{ByteRate, RateMeter};
 use crate::time::{Duration, Instant};
@@ -21,9 +25,9 @@ const LEARNED: u64 = 8 * BLOCK_LENGTH as u64;
 /// Where somebody waits for a piece.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub enum Lane {
-    /// It was invited.
+    /// It was invited, or trades with us.
     Guests,
-    /// It came on its own.
+    /// It came on its own, or is another client.
     #[default]
     Others,
 }
@@ -52,6 +56,8 @@ pub(super) struct Uplink {
     others: VecDeque<Waiting>,
     /// Guests that went since one of the others did.
     in_a_row: usize,
+    /// What others are owed, in a film.
+    dues: Option<Dues>,
     /// Bytes given in the turn that goes on.
     turn: u64,
     /// All who have asked for something or may, and perhaps some who had: few of our peers, mostly.
@@ -68,6 +74,7 @@ impl Default for Uplink {
             guests: VecDeque::new(),
             others: VecDeque::new(),
             in_a_row: 0,
+            dues: None,
             turn: 0,
             takers: Vec::new(),
         }
@@ -75,6 +82,16 @@ impl Default for Uplink {
 }
 
 impl Uplink {
+    /// The way out of a film that others than traders get something of, too.
+    pub(super) fn of_film() -> Self {
+        Self { dues: Some(Dues::default()), ..Self::default() }
+    }
+
+    /// What others are owed, in a film.
+    pub(super) const fn dues_mut(&mut self) -> Option<&mut Dues> {
+        self.dues.as_mut()
+    }
+
     /// Payload begins to leave.
     pub(super) fn starts(&mut self, now: Instant) {
         if self.since.is_none() {
@@ -144,9 +161,17 @@ impl Uplink {
         self.add(waiting, false);
     }
 
-    /// Bytes are given to whose turn it is. Gives the bytes of its turn.
-    pub(super) const fn spend(&mut self, bytes: u64) -> u64 {
+    /// Bytes are given to whose turn it is, in this lane. Gives the bytes of its turn.
+    pub(super) fn spend(&mut self, lane: Lane, bytes: u64) -> u64 {
         self.turn += bytes;
+        if let Some(dues) = &mut self.dues {
+            match lane {
+                Lane::Guests => dues.gave_to_guests(bytes),
+                // What no guest wanted is a gift.
+                Lane::Others if self.guests.is_empty() => {}
+                Lane::Others => dues.pay(bytes),
+            }
+        }
         self.turn
     }
 
@@ -175,8 +200,8 @@ impl Uplink {
             return Some(current);
         }
         self.turn = 0;
-        let patient = self.in_a_row < GUESTS_IN_A_ROW || self.others.is_empty();
-        let guest = if patient { self.guests.pop_front() } else { None };
+        let patient = self.dues.as_ref().map_or(self.in_a_row < GUESTS_IN_A_ROW, |dues| !dues.are_due());
+        let guest = if patient || self.others.is_empty() { self.guests.pop_front() } else { None };
         self.in_a_row = if guest.is_some() { self.in_a_row + 1 } else { 0 };
         guest.or_else(|| self.others.pop_front())
     }
