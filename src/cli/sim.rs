@@ -156,7 +156,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let cases = cases(&args.vary);
-    let policies = policies(args, cases.len())?;
+    let policies = policies(args)?;
+    check_count(args, policies.len(), cases.len())?;
     let plans =
         cases.iter().map(|case| plan(args, &name, &text, case)).collect::<anyhow::Result<Vec<_>>>()?;
     args.plot.iter().try_for_each(|path| output::check_free(path, args.force))?;
@@ -234,7 +235,7 @@ fn short(name: &str) -> String {
     progress::harmless(&stem.unwrap_or_default())
 }
 
-fn policies(args: &Args, cases: usize) -> anyhow::Result<Vec<Policy>> {
+fn policies(args: &Args) -> anyhow::Result<Vec<Policy>> {
     let mut policies = args.compare.clone();
     if policies.is_empty() {
         policies.push(Policy::default());
@@ -244,16 +245,20 @@ fn policies(args: &Args, cases: usize) -> anyhow::Result<Vec<Policy>> {
             return Err(Usage::new(format!("--compare names {policy} twice: name each policy once")).into());
         }
     }
+    Ok(policies)
+}
+
+fn check_count(args: &Args, policies: usize, cases: usize) -> anyhow::Result<()> {
     if cases > MAX_CASES {
         return Err(Usage::new(format!("--vary: at most {MAX_CASES} combinations are run at once")).into());
     }
-    let trials = args.seeds.get().saturating_mul(policies.len()).saturating_mul(cases);
+    let trials = args.seeds.get().saturating_mul(policies).saturating_mul(cases);
     if trials > MAX_TRIALS {
         let text =
             format!("--seeds {} makes {trials} runs: at most {MAX_TRIALS} are made at once", args.seeds);
         return Err(Usage::new(text).into());
     }
-    Ok(policies)
+    Ok(())
 }
 
 /// Runs all of it on all cores, `most` runs at a time, and tells how far it is.

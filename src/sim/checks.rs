@@ -86,10 +86,8 @@ struct Sums {
 impl Checks {
     /// A watcher for an engine with these limits.
     pub fn new(seed: u64, host: String, geometry: Geometry, matter: Matter, config: &Config) -> Self {
-        let serves_all = match config.policy {
-            Policy::GiveToGet => config.live.is_some(),
-            policy => policy == Policy::SequentialToAll,
-        };
+        let passes_on = config.live.is_some() && !config.policy.is_stock();
+        let serves_all = passes_on || config.policy == Policy::SequentialToAll;
         Self {
             seed,
             host,

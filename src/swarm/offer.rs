@@ -23,7 +23,6 @@ use rand::RngExt as _;
 use super::PeerKey;
 use super::peer::Peer;
 use super::torrent::Torrent;
-use super::uplink::Lane;
 use crate::metainfo::geometry::{Block, PieceIndex};
 use crate::rate::ByteRate;
 use crate::time::{Duration, Instant};
@@ -78,15 +77,15 @@ impl Torrent {
     /// Whether a request of a neighbour that trades with us is turned down: who was not invited is served only where
     /// there is room for one more guest.
     pub(super) fn turns_down(&mut self, now: Instant, peer: PeerKey, block: Block) -> bool {
-        let (length, turn) = (u64::from(block.length), self.turn(now));
+        let length = u64::from(block.length);
         let credit = self.peers.get(peer).map_or(0, |p| p.uploads.credit.left(now));
-        if credit < length && !self.has_room_for_a_turn(now) && !self.is_favoured(peer) {
+        let uninvited = (credit < length).then(|| self.turn(now));
+        if uninvited.is_some_and(|turn| !self.has_room_for_a_turn(now, turn)) && !self.is_favoured(peer) {
             return true;
         }
         self.invites.came(peer, block.piece, true);
         if let Some(p) = self.peers.get_mut(peer) {
-            p.uploads.lane = Lane::Guests;
-            if credit < length {
+            if let Some(turn) = uninvited {
                 p.uploads.credit.add(now, turn, now + WELCOME);
             }
             p.uploads.credit.spend(length);
@@ -114,9 +113,9 @@ impl Torrent {
         }
         self.let_guests_go(now, |uploads, bytes| uploads.credit.spend(bytes));
         self.review_takers(now);
-        while self.has_room_for_a_turn(now) {
-            let Some((piece, peer)) = self.next_offer(now) else { return };
-            let turn = self.turn(now);
+        let turn = self.turn(now);
+        while self.has_room_for_a_turn(now, turn) {
+            let Some((piece, peer)) = self.next_offer(now, turn) else { return };
             self.tell_turn(now, peer, turn);
             self.send(now, peer, Message::Suggest(piece.slot()));
             self.invites.invited(now, peer, piece, turn);
@@ -127,18 +126,16 @@ impl Torrent {
         }
     }
 
-    fn has_room_for_a_turn(&self, now: Instant) -> bool {
+    fn has_room_for_a_turn(&self, now: Instant, turn: u64) -> bool {
         // Other clients ask for much at a time, and get their share whatever is promised to guests.
-        let trades = |key| self.peers.get(key).is_some_and(|p| p.g2g.speaks());
-        let guests = self.takers().filter(|(key, u)| trades(*key) && !u.is_stuck(now));
-        let takes = guests.map(|(key, uploads)| {
-            let credit = uploads.credit.left(now);
+        let guests = self.takers().filter(|(_, p)| p.g2g.speaks() && !p.uploads.is_stuck(now));
+        let takes = guests.map(|(key, p)| {
+            let credit = p.uploads.credit.left(now);
             // Guests who are not here yet are counted below.
             let to_come = if credit > 0 { self.invites.bytes_of(key) } else { 0 };
-            uploads.asked() + credit.saturating_sub(to_come)
+            p.uploads.asked() + credit.saturating_sub(to_come)
         });
         let soon = self.uplink_rate(now).map_or(0, |rate| rate.bytes_in(AHEAD));
-        let turn = self.turn(now);
         let most = (turn + soon).max(LEAST_AHEAD * turn);
         let room = most.checked_sub((self.invites.expected() + 1) * turn);
         // Mostly there is none, and some of the neighbours show it.
@@ -147,13 +144,12 @@ impl Torrent {
     }
 
     /// Who is invited next, and to what.
-    fn next_offer(&mut self, now: Instant) -> Option<(PieceIndex, PeerKey)> {
+    fn next_offer(&mut self, now: Instant, turn: u64) -> Option<(PieceIndex, PeerKey)> {
         let able = self.peers.iter().filter(|(_, p)| {
             let rests = p.uploads.rests.is_some_and(|until| now < until);
             p.g2g.speaks() && p.interested_in_us && !p.choked && !rests && !p.uploads.is_stuck(now)
         });
         let able: Vec<_> = able.collect();
-        let turn = self.turn(now);
         let least = if able.len() > FEW { OPEN.0 } else { OPEN.1 };
         let promised = OnceCell::new();
         let mut best: Option<(Standing, u32, PieceIndex, PeerKey)> = None;
@@ -174,7 +170,7 @@ impl Torrent {
 
     /// Pieces that neighbours will have soon, in order, each as often as there are such neighbours.
     fn promised(&self) -> Vec<PieceIndex> {
-        let asked = self.takers().flat_map(|(_, uploads)| {
+        let asked = self.takers().flat_map(|(_, Peer { uploads, .. })| {
             uploads.queue.front().into_iter().chain(uploads.reading.first()).map(|block| block.piece)
         });
         let mut promised: Vec<_> = asked.chain(self.invites.pieces()).collect();

@@ -49,13 +49,12 @@ impl Torrent {
         }
     }
 
-    /// Says of how many other clients and traders it depends what the former get.
+    /// What other clients get depends on how many of them and of those who trade want something.
     fn reckon_dues(&mut self, complete: bool) {
-        let wanting = self.peers.iter().filter(|(_, p)| p.interested_in_us);
-        let (traders, others): (Vec<_>, Vec<_>) = wanting.partition(|(_, p)| p.g2g.speaks());
-        let counts = (others.len(), traders.len());
         if let Some(dues) = self.uplink.dues_mut() {
-            dues.set_wanted(counts.0, counts.1, complete);
+            let wanting = self.peers.values().filter(|p| p.interested_in_us);
+            let traders = wanting.clone().filter(|p| p.g2g.speaks()).count();
+            dues.set_wanted(wanting.count() - traders, traders, complete);
         }
     }
 

@@ -38,7 +38,7 @@ impl Torrent {
         let (favoured, passes_on) = (self.is_favoured(peer), self.passes_on());
         let Some(p) = self.peers.get_mut(peer) else { return };
         if !passes_on && !std::mem::replace(&mut p.uploads.in_line, true) {
-            let lane = if favoured { Lane::Guests } else { p.uploads.lane };
+            let lane = if favoured || p.g2g.speaks() { Lane::Guests } else { Lane::Others };
             self.uplink.add(Waiting { peer, piece, lane }, favoured);
         }
     }
@@ -104,7 +104,7 @@ impl Torrent {
 
     /// Payload has left for the network.
     pub(super) fn on_sent_payload(&mut self, now: Instant, bytes: u64) {
-        let waits = self.takers().any(|(_, uploads)| uploads.asks());
+        let waits = self.takers().any(|(_, p)| p.uploads.asks());
         self.uplink.sent(now, bytes, waits);
         self.invites.look = true;
         self.serve_now = true;
@@ -119,13 +119,14 @@ impl Torrent {
     /// Bytes that are being read or wait in connections, but for those of peers that do not read: whoever wants to
     /// keep us from serving others would only have to stop reading.
     pub(super) fn handed_out(&self, now: Instant) -> u64 {
-        self.takers().filter(|(_, u)| !u.is_stuck(now)).map(|(_, u)| u.waiting()).sum()
+        let uploads = self.takers().map(|(_, p)| &p.uploads);
+        uploads.filter(|u| !u.is_stuck(now)).map(Uploads::waiting).sum()
     }
 
     /// Those who have asked for something or may.
-    pub(super) fn takers(&self) -> impl Iterator<Item = (PeerKey, &Uploads)> {
+    pub(super) fn takers(&self) -> impl Iterator<Item = (PeerKey, &Peer)> {
         let takers = self.uplink.takers().iter();
-        takers.filter_map(|key| self.peers.get(*key).map(|p| (*key, &p.uploads)))
+        takers.filter_map(|key| self.peers.get(*key).map(|p| (*key, p)))
     }
 
     /// Forgets those who do not any more.
