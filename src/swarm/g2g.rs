@@ -103,10 +103,17 @@ impl PeerG2g {
 
     /// It begins to fetch a piece.
     fn fetches(&mut self, now: Instant, piece: PieceIndex) {
-        while self.coming.len() >= MAX_COMING || self.coming.front().is_some_and(|(_, until)| now >= *until) {
+        while self.coming.len() >= MAX_COMING {
             self.coming.pop_front();
         }
         self.coming.push_back((piece, now + FETCHING));
+    }
+
+    /// What it has been fetching for long may not come.
+    pub fn doubt(&mut self, now: Instant) {
+        while self.coming.front().is_some_and(|(_, until)| now >= *until) {
+            self.coming.pop_front();
+        }
     }
 
     /// Whether it is fetching a piece.

@@ -367,6 +367,20 @@ mod tests {
         assert_eq!(bed.invited(guest).first(), Some(&1));
     }
 
+    /// Whoever gives it may be slow, or may not give it.
+    #[test]
+    fn who_has_been_fetching_a_piece_for_long_is_invited_to_it_again() {
+        let mut bed = seed();
+        let all_but_one: Vec<_> = (1..100).collect();
+        let guest = bed.trader(&all_but_one);
+        bed.tells(guest, &Told { fetching: Some(0), ..Told::default() });
+        all_want_something(&mut bed, &[guest]);
+        bed.wait(Duration::from_secs(4));
+        assert!(bed.invited(guest).is_empty());
+        bed.wait(Duration::from_secs(2));
+        assert_eq!(bed.invited(guest).first(), Some(&0));
+    }
+
     #[test]
     fn who_has_no_room_for_a_piece_any_more_is_invited_to_it_again() {
         let mut bed = seed();

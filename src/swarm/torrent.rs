@@ -308,6 +308,7 @@ impl Torrent {
         self.hook_in_all(now);
         self.invites.look = true;
         self.count_company();
+        self.peers.values_mut().for_each(|p| p.g2g.doubt(now));
         self.tell_wants(now);
         // Somebody may have stopped to read.
         self.serve_now |= !self.uplink.is_idle();
