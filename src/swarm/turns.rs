@@ -14,10 +14,13 @@ use super::uplink::{Lane, Waiting};
 use super::{Job, Output, PeerKey};
 use crate::metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::rate::ByteRate;
+use crate::stream::playback::Playback;
 use crate::time::{Duration, Instant};
 use crate::wire::g2g::TURNS;
 
-/// A turn in a film is about so long, ...
+/// A way out is slow that takes more than so many times as long to send something as we do to play it.
+const SLOW: u64 = 2;
+/// A turn in a film is about so long there, ...
 const TURN: Duration = Duration::from_millis(800);
 /// ... and has not more bytes than this, ...
 pub(super) const LONGEST_TURN: u64 = *TURNS.end() as u64;
@@ -141,12 +144,20 @@ impl Torrent {
     }
 
     /// The bytes of a turn in a film: a piece, as an invitation names one, and who comes for more asks for what others
-    /// could give it as well. A guest waits for all of it, so that it is shorter where the way out is slow. It is doubled
-    /// and halved, so that it need not be told again at every moment.
+    /// could give it as well, and who gets less has nothing to pass on. A guest waits for all of it, so that it is shorter
+    /// where the way out is slow. It is doubled and halved, so that it need not be told again at every moment.
     pub(super) fn turn(&self, now: Instant) -> u64 {
         let piece = u64::from(self.pieces.geometry().piece_length());
-        let soon = self.uplink_rate(now).map_or(piece, |rate| rate.bytes_in(TURN));
+        let slow = self.uplink_rate(now).filter(|rate| self.is_slow(*rate));
+        let soon = slow.map_or(piece, |rate| rate.bytes_in(TURN));
         1 << soon.min(piece).clamp(SHORTEST_TURN, LONGEST_TURN).ilog2()
+    }
+
+    /// Whether others are likely to send a piece much sooner: most can send about as fast as they play. Where nothing is
+    /// known of that, nobody can send too fast.
+    fn is_slow(&self, uplink: ByteRate) -> bool {
+        let plays = self.readers.values().find_map(Playback::media_rate);
+        plays.is_none_or(|plays| uplink.get().saturating_mul(SLOW) < plays)
     }
 
     /// Pieces of a broadcast are given whole.
@@ -229,6 +240,18 @@ mod tests {
             [16, 16, 32, 128, 256]
         );
         assert_eq!([1 << 14, 1 << 16, 1 << 20].map(|piece| turn(0, piece) >> 10), [16, 64, 256]);
+    }
+
+    /// A film of 100 kB/s.
+    #[test]
+    fn a_turn_is_a_piece_where_the_way_out_is_about_as_fast_as_the_film() {
+        let turn = |upload_limit| {
+            let limited = Config { upload_limit: ByteRate(upload_limit), ..config() };
+            let mut bed = Testbed::new(limited, 1 << 18, 10 << 18, false);
+            bed.open(0..10 << 18);
+            bed.torrent.turn(bed.now) >> 10
+        };
+        assert_eq!([20_000, 49_999, 50_000, 100_000].map(turn), [16, 32, 256, 256]);
     }
 
     #[test]
