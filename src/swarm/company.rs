@@ -131,6 +131,7 @@ impl Torrent {
     pub(super) fn forget_peer(&mut self, now: Instant, key: PeerKey) {
         let Some(mut peer) = self.peers.remove(key) else { return };
         self.pieces.count_peer(&peer.has, false);
+        self.leave_ledger(key, &peer);
         self.forget_live_peer(key);
         self.picker.forget_claims(key);
         for block in peer.pipeline.cancel(now, |_| true) {

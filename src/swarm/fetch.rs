@@ -120,6 +120,7 @@ impl Torrent {
             return self.on_useless(now, peer, length);
         }
         p.given.add(now, u64::from(length));
+        p.forwarding.gave(now, u64::from(length));
         if let Some(dues) = self.uplink.dues_mut().filter(|_| !p.g2g.speaks()) {
             dues.got(length.into());
         }
@@ -203,6 +204,7 @@ impl Torrent {
         if let Some(reqq) = handshake.reqq {
             p.pipeline.set_reqq(reqq);
         }
+        self.on_listens(peer, handshake.port);
         self.on_live_id(now, peer, id, handshake.live);
         self.on_g2g_id(now, peer, g2g);
     }

@@ -7,7 +7,8 @@
 //! Three things are told besides: which pieces somebody will need next, and how fast it plays them, as those who are
 //! about to stall are invited first; which piece somebody begins to fetch, so that it is not invited to that again, and
 //! others fetch different ones from a seed; and how much of an invitation is of no use, so that somebody else is invited
-//! at once. (Who has little room tells what it has let go of, too.)
+//! at once. (Who has little room tells what it has let go of, too.) And everybody names those who gave it something, so
+//! that it is [known](super::ledger) who passes on what it gets.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -197,6 +198,7 @@ impl Torrent {
             }
         }
         p.g2g.length = told.turn.map(u64::from).or(p.g2g.length);
+        self.on_givers(peer, &told.givers);
         if let Some(bytes) = told.declined {
             self.on_declined(now, peer, u64::from(bytes));
         }
@@ -281,7 +283,7 @@ impl Torrent {
         }
     }
 
-    fn tell_g2g(&mut self, now: Instant, peer: PeerKey, payload: Bytes) {
+    pub(super) fn tell_g2g(&mut self, now: Instant, peer: PeerKey, payload: Bytes) {
         if let Some(p) = self.peers.get_mut(peer)
             && let Some(id) = p.g2g.id
         {

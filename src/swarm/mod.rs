@@ -43,6 +43,7 @@ mod futile;
 mod g2g;
 mod hedge;
 mod invite;
+mod ledger;
 pub mod live;
 mod live_peers;
 mod live_serve;

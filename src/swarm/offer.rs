@@ -7,8 +7,9 @@
 //!
 //! Who can wait least goes first: who has little in front of its playhead, unless there are many others who have what we
 //! could give it. (A seed that thought of playheads alone would serve newcomers for ever, to whom everybody else could
-//! give the film's beginning, and those who are farthest into it would stall: only the seed has what they need.) Of those
-//! who can wait equally long, who can be given the first piece that it lacks, and then who has got least so far.
+//! give the film's beginning, and those who are farthest into it would stall: only the seed has what they need.) Whoever
+//! does not [pass on](super::ledger) what it gets can wait longer. Of those who can wait equally long, who can be given
+//! the first piece that it lacks, and then who has got least so far.
 //!
 //! Several may invite a neighbour to the same piece. So it tells those who have a piece when it begins to fetch it, and
 //! declines at once what it has no use for.
@@ -53,6 +54,8 @@ const HORIZON: u64 = 2;
 const DOUBLING: u64 = 64;
 /// Neighbours can wait equally long when it differs by less than this.
 const ALIKE: Duration = Duration::from_secs(6);
+/// Who does not play can wait longer than anybody who does.
+const NEVER: Duration = Duration::from_secs(1 << 24);
 /// A neighbour can wait so much longer each time that those are doubled who have what we could give it.
 const OTHERS: Duration = Duration::from_secs(3);
 /// Bytes a second at which somebody plays who has not told how fast.
@@ -63,7 +66,7 @@ const MUCH: u64 = 1 << 20;
 /// How much a neighbour needs to be invited; least is first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Standing {
-    /// How long it can wait, in [`ALIKE`]; the most if it does not play.
+    /// How long it can wait, in [`ALIKE`].
     slack: u64,
     /// Whether we cannot give it the first piece that it lacks.
     lacks_first: bool,
@@ -201,15 +204,17 @@ impl Torrent {
         let piece = rarest.or_else(|| geometry.all().find(gives))?;
         let bytes = |pieces: u32| u64::from(pieces) * u64::from(geometry.piece_length());
         let copies = copies(&piece);
-        let slack = if told.is_empty() { u64::MAX } else { slack(peer, bytes(first - told.start), copies) };
+        let slack = slack(peer, (!told.is_empty()).then(|| bytes(first - told.start)), copies);
         let lacks_first = !geometry.piece(first).is_some_and(|first| gives(&first));
         Some((piece, Standing { slack, lacks_first, has: bytes(peer.has.count()) / MUCH, copies }))
     }
 }
 
-/// How long somebody can wait, in [`ALIKE`], who has so many bytes in front of its playhead, and needs what so many have.
-fn slack(peer: &Peer, ahead: u64, copies: u64) -> u64 {
-    let ahead = peer.g2g.time_of(ahead).or_else(|| UNTOLD_RATE.time_for(ahead)).unwrap_or_default();
+/// How long somebody can wait, in [`ALIKE`], who has so many bytes in front of its playhead if it plays, and needs what
+/// so many have. Whoever does not pass on what it gets can wait longer.
+fn slack(peer: &Peer, ahead: Option<u64>, copies: u64) -> u64 {
+    let time = |bytes| peer.g2g.time_of(bytes).or_else(|| UNTOLD_RATE.time_for(bytes)).unwrap_or_default();
+    let ahead = ahead.map_or(NEVER, time) + peer.forwarding.handicap();
     let others = OTHERS.as_micros() * u128::from(doublings(copies)) / u128::from(DOUBLING);
     u64::try_from((ahead.as_micros() + others) / ALIKE.as_micros()).unwrap_or(u64::MAX)
 }

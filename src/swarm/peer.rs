@@ -9,6 +9,7 @@ use super::Direction;
 use super::event::PeerStats;
 use super::g2g::{Credit, PeerG2g};
 use super::invite::Part;
+use super::ledger::Forwarding;
 use super::live_peers::PeerLive;
 use super::pipeline::Pipeline;
 use super::turns::LONGEST_TURN;
@@ -121,6 +122,8 @@ impl Uploads {
 pub struct Peer {
     /// Where it is.
     pub addr: SocketAddr,
+    /// Where others can call it, too, as far as it told.
+    pub name: Option<SocketAddr>,
     /// Who called.
     pub direction: Direction,
     /// What its handshake said.
@@ -141,6 +144,8 @@ pub struct Peer {
     pub live: PeerLive,
     /// What it says of a film.
     pub g2g: PeerG2g,
+    /// To whom it gives.
+    pub forwarding: Forwarding,
     /// It knows that we want something.
     pub interesting: bool,
     /// Pieces that it gives even while choking.
@@ -182,6 +187,7 @@ impl Peer {
     ) -> Self {
         Self {
             addr,
+            name: None,
             direction,
             hello,
             client: None,
@@ -193,6 +199,7 @@ impl Peer {
             interesting: false,
             live: PeerLive::default(),
             g2g: PeerG2g::default(),
+            forwarding: Forwarding::default(),
             allowed_fast: SmallVec::new(),
             refused: SmallVec::new(),
             futile: None,

@@ -168,7 +168,8 @@ impl Testbed {
     pub(super) fn trader(&mut self, has: &[u32]) -> PeerKey {
         let peer = self.connect(true);
         self.hear(peer, Message::HaveNone);
-        let hands = ExtensionHandshake::default().announcing(g2g::NAME, TRADER_ID).encode();
+        let hands = ExtensionHandshake { port: Some(6881), ..ExtensionHandshake::default() };
+        let hands = hands.announcing(g2g::NAME, TRADER_ID).encode();
         self.hear(peer, Message::Extended { id: 0, payload: hands });
         self.hear(peer, Message::Unchoke);
         has.iter().for_each(|index| self.hear(peer, Message::Have(*index)));

@@ -1,11 +1,12 @@
 //! The engine of one torrent: takes what happened, says what to do (see [the contract](super)).
 //!
 //! This file owns the state and the order of things; the reactions live beside it: peers that come and go in
-//! `company` (let in by `admission`), what they say in `fetch`, our requests in `ask` and `hedge`, uploads in `serve` and `turns`, neighbours that trade in
-//! `g2g`, `offer` and `trade`, verified pieces in
-//! `verdict`, readers in `readers`, what is wanted and kept in `budget`.
+//! `company` (let in by `admission`), what they say in `fetch`, our requests in `ask` and `hedge`, uploads in `serve` and
+//! `turns`, neighbours that trade in `g2g`, `offer`, `trade` and `ledger`, verified pieces in `verdict`, readers in
+//! `readers`, what is wanted and kept in `budget`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use rand::SeedableRng as _;
@@ -76,6 +77,8 @@ pub struct Torrent {
     pub(super) supply: SupplyMeter,
     pub(super) uplink: Uplink,
     pub(super) invites: Invites,
+    /// Neighbours by the addresses at which others can call them, too.
+    pub(super) names: BTreeMap<SocketAddr, PeerKey>,
     /// The pieces that neighbours believe that we need next, and when they may hear of others.
     pub(super) told_wants: Range<u32>,
     pub(super) next_tell: Instant,
@@ -131,6 +134,7 @@ impl Torrent {
             supply: SupplyMeter::default(),
             uplink: Uplink::default(),
             invites: Invites::default(),
+            names: BTreeMap::new(),
             told_wants: 0..0,
             next_tell: now,
             windows: Windows::default(),
@@ -336,6 +340,7 @@ impl Torrent {
     fn round(&mut self, now: Instant) {
         self.review_interest(now);
         self.choke_round(now);
+        self.review_ledger(now);
         if self.peers.len() >= self.config.max_peers {
             self.free_places(now);
         }

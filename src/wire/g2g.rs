@@ -10,16 +10,19 @@
 //! it begins to fetch: who has it need not give it, and who lacks it need not fetch it from a seed as well; `d` how many
 //! of the bytes that the sender was invited to ask for it does not want (several may have invited it to the same piece);
 //! `l` a piece that it had and has no room for any more; `t` how many bytes may be asked for at each invitation that
-//! follows, one of [`TURNS`] (before it was said, the most).
+//! follows, one of [`TURNS`] (before it was said, the most); `g` and `g6` those who gave the sender something lately, as
+//! compact IPv4 (BEP 23) and IPv6 (BEP 7) addresses with the ports at which they can be called, at most [`MAX_GIVERS`].
 //!
 //! Unknown keys are skipped, so that the message can grow. Known ones must be right: there are no old clients in the
 //! field whose mistakes would have to be borne.
 
+use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 
-use bendy::encoding::{Encoder, Error, SingleItemEncoder, ToBencode};
+use bendy::encoding::{AsString, Encoder, Error, SingleItemEncoder, ToBencode};
 use bytes::Bytes;
 
+use super::announce::{COMPACT_V4, COMPACT_V6, TrackedPeer, compact_v4, compact_v6, put_compact};
 use super::bencode::{self, Limits, Value};
 
 /// What the extension is called in the handshake.
@@ -27,8 +30,11 @@ pub const NAME: &str = "sw_g2g";
 /// Number that it has at our end.
 pub const OUR_ID: u8 = 2;
 const _: () = assert!(OUR_ID != super::live::OUR_ID, "each message has its own number");
-/// Most bytes of a message: what is in it now takes less than seventy.
+/// Most bytes of a message: without givers what is in it takes less than seventy.
 pub const MAX_MESSAGE: usize = 1024;
+/// Most givers in a message.
+pub const MAX_GIVERS: usize = 48;
+const _: () = assert!(MAX_GIVERS * COMPACT_V6 + 128 < MAX_MESSAGE, "they all fit");
 /// The fewest and the most bytes that an invitation may be to.
 pub const TURNS: RangeInclusive<u32> = 16 * 1024..=256 * 1024;
 const LIMITS: Limits = Limits { depth: 4, items: 64, length: MAX_MESSAGE };
@@ -48,6 +54,8 @@ pub struct Told {
     pub lost: Option<u32>,
     /// Bytes that may be asked for at each invitation that follows.
     pub turn: Option<u32>,
+    /// Those who gave it something lately, by the addresses at which they can be called; at most [`MAX_GIVERS`].
+    pub givers: Vec<SocketAddr>,
 }
 
 /// Why such a message is refused; the peer that sent it is closed.
@@ -62,6 +70,9 @@ pub enum G2gError {
     /// Not a number of 32 bits, or not two of them.
     #[error("a {NAME} message whose '{0}' is no number of 32 bits, or no list of two")]
     Number(&'static str),
+    /// Not a whole number of addresses, or too many.
+    #[error("a {NAME} message whose '{0}' is no list of at most {MAX_GIVERS} addresses")]
+    Givers(&'static str),
     /// An invitation to too little or too much.
     #[error("a {NAME} message that invites to {0} bytes, which are not within {TURNS:?}")]
     Turn(u32),
@@ -85,14 +96,26 @@ impl Told {
         }
         let root = bencode::parse(payload, LIMITS).map_err(|_| G2gError::NoDictionary)?;
         let dict = root.as_dict().ok_or(G2gError::NoDictionary)?;
-        Ok(Self {
-            wants: dict.find(b"w").map(range_of).transpose()?,
-            rate: dict.find(b"r").map(|value| number(value, "r")).transpose()?,
-            fetching: dict.find(b"f").map(|value| number(value, "f")).transpose()?,
-            declined: dict.find(b"d").map(|value| number(value, "d")).transpose()?,
-            lost: dict.find(b"l").map(|value| number(value, "l")).transpose()?,
-            turn: dict.find(b"t").map(turn).transpose()?,
-        })
+        let mut told = Self::default();
+        for (key, value) in dict {
+            match key {
+                b"w" => told.wants = Some(range_of(value)?),
+                b"r" => told.rate = Some(number(value, "r")?),
+                b"f" => told.fetching = Some(number(value, "f")?),
+                b"d" => told.declined = Some(number(value, "d")?),
+                b"l" => told.lost = Some(number(value, "l")?),
+                b"t" => told.turn = Some(turn(value)?),
+                b"g" => told.adds(compact_v4(addresses(value, "g", COMPACT_V4)?)),
+                b"g6" => told.adds(compact_v6(addresses(value, "g6", COMPACT_V6)?)),
+                _ => {}
+            }
+        }
+        Ok(told)
+    }
+
+    fn adds(&mut self, givers: impl Iterator<Item = TrackedPeer>) {
+        let room = MAX_GIVERS - self.givers.len();
+        self.givers.extend(givers.take(room).map(|giver| giver.addr));
     }
 }
 
@@ -106,6 +129,14 @@ impl ToBencode for Told {
             }
             if let Some(piece) = self.fetching {
                 dict.emit_pair(b"f", piece)?;
+            }
+            for (key, is_v4) in [(b"g".as_slice(), true), (b"g6", false)] {
+                let mut compact = Vec::new();
+                let those = self.givers.iter().filter(|addr| addr.is_ipv4() == is_v4);
+                those.take(MAX_GIVERS).for_each(|addr| put_compact(&mut compact, *addr));
+                if !compact.is_empty() {
+                    dict.emit_pair(key, AsString(compact))?;
+                }
             }
             if let Some(piece) = self.lost {
                 dict.emit_pair(b"l", piece)?;
@@ -128,6 +159,12 @@ fn number(value: Value<'_>, key: &'static str) -> Result<u32, G2gError> {
     value.as_u64().and_then(|number| number.try_into().ok()).ok_or(G2gError::Number(key))
 }
 
+/// At most [`MAX_GIVERS`] compact addresses of this length.
+fn addresses<'a>(value: Value<'a>, key: &'static str, length: usize) -> Result<&'a [u8], G2gError> {
+    let whole = value.as_bytes().filter(|bytes| bytes.len().is_multiple_of(length));
+    whole.filter(|bytes| bytes.len() <= MAX_GIVERS * length).ok_or(G2gError::Givers(key))
+}
+
 fn turn(value: Value<'_>) -> Result<u32, G2gError> {
     let bytes = number(value, "t")?;
     if TURNS.contains(&bytes) { Ok(bytes) } else { Err(G2gError::Turn(bytes)) }
@@ -146,17 +183,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn addr() -> impl Strategy<Value = SocketAddr> {
+        prop_oneof![
+            (any::<[u8; 4]>(), 1u16..).prop_map(SocketAddr::from),
+            (any::<[u8; 16]>(), 1u16..).prop_map(SocketAddr::from)
+        ]
+    }
+
     fn told() -> impl Strategy<Value = Told> {
         let range = prop::option::of(any::<(u32, u32)>().prop_map(|(start, end)| start..end));
         let numbers = any::<[Option<u32>; 4]>();
-        (range, numbers, prop::option::of(TURNS)).prop_map(
-            |(wants, [rate, fetching, declined, lost], turn)| Told {
-                wants,
-                rate,
-                fetching,
-                declined,
-                lost,
-                turn,
+        let givers = prop::collection::vec(addr(), 0..MAX_GIVERS);
+        (range, numbers, prop::option::of(TURNS), givers).prop_map(
+            |(wants, [rate, fetching, declined, lost], turn, mut givers)| {
+                // As they are written: families apart.
+                givers.sort_by_key(SocketAddr::is_ipv6);
+                Told { wants, rate, fetching, declined, lost, turn, givers }
             },
         )
     }
@@ -166,7 +208,7 @@ mod tests {
         let read = Told::decode;
         assert_eq!(read(b"de"), Ok(Told::default()));
         assert_eq!(
-            read(b"d1:di5e1:fi7e1:li1e1:ri8e1:ti16384e1:wli3ei9ee1:xlee"),
+            read(b"d1:di5e1:fi7e1:g6:\x0a\0\0\x01\x1a\xe11:li1e1:ri8e1:ti16384e1:wli3ei9ee1:xlee"),
             Ok(Told {
                 wants: Some(3..9),
                 rate: Some(8),
@@ -174,12 +216,18 @@ mod tests {
                 declined: Some(5),
                 lost: Some(1),
                 turn: Some(1 << 14),
+                givers: vec!["10.0.0.1:6881".parse().unwrap()],
             })
         );
         assert_eq!(read(b"le"), Err(G2gError::NoDictionary));
         assert_eq!(read(b"d1:f1:7e"), Err(G2gError::Number("f")));
         assert_eq!(read(b"d1:fi-1ee"), Err(G2gError::Number("f")));
         assert_eq!(read(b"d1:fi4294967296ee"), Err(G2gError::Number("f")));
+        assert_eq!(read(b"d1:gi1ee"), Err(G2gError::Givers("g")));
+        assert_eq!(read(b"d1:g5:12345e"), Err(G2gError::Givers("g")));
+        assert_eq!(read(b"d2:g66:123456e"), Err(G2gError::Givers("g6")));
+        let many = [b"d1:g294:".as_slice(), &[1; 6 * (MAX_GIVERS + 1)], b"e"].concat();
+        assert_eq!(read(&many), Err(G2gError::Givers("g")));
         assert_eq!(read(b"d1:ti-1ee"), Err(G2gError::Number("t")));
         assert_eq!(read(b"d1:ti16383ee"), Err(G2gError::Turn(16_383)));
         assert_eq!(read(b"d1:ti262145ee"), Err(G2gError::Turn(262_145)));
