@@ -136,7 +136,7 @@ fn errors_name_the_file_the_key_the_value_and_what_is_allowed() {
         (
             "count = 20",
             "behaviour = \"odd\"",
-            "x.toml: hosts.viewers.behaviour = \"odd\": write one of \"honest\", \"free-rider\"",
+            "x.toml: hosts.viewers.behaviour = \"odd\": write one of \"honest\", \"free-rider\", \"liar\", \"colluder\"",
         ),
         (
             "count = 20",
@@ -321,6 +321,35 @@ fn free_riders_take_and_give_nothing() {
     assert!(results.to_string().contains("behaviour"), "{results}");
     assert_eq!((riders["ended_share"].mean, riders["given_share"].mean), (1.0, 0.0), "{results}");
     assert!(viewers["given_share"].mean > 0.3, "{results}");
+}
+
+/// They wait when there is not enough for all, and it is of no use to say that one gave something.
+#[test]
+fn who_gives_nothing_waits_whatever_it_says() {
+    let stalled = |behaviour: &str| {
+        let behaviour = format!("hosts.free-riders.behaviour={behaviour:?}");
+        let set = [
+            "hosts.viewers.count=18",
+            "hosts.viewers.arrival.mean-gap=3s",
+            "hosts.free-riders.count=6",
+            "hosts.free-riders.arrival.mean-gap=8s",
+            "film.length=4min",
+            &behaviour,
+        ];
+        let plan = reference("free-riders", &set);
+        let results = results(&plan, 3, &[Policy::default()], 2);
+        println!("{results}");
+        [1, 2].map(|class| results.series[0].figures(Some(class))["stall_time_mean"].mean)
+    };
+    let [viewers, riders] = stalled("free-rider");
+    assert!(riders > 2.0 * viewers, "{riders:.1} s and {viewers:.1} s");
+    for liar in ["liar", "colluder"] {
+        let [viewers, liars] = stalled(liar);
+        assert!(
+            liars > 2.0 * viewers && liars > 0.7 * riders,
+            "{liar}: {liars:.1}, {riders:.1}, {viewers:.1} s"
+        );
+    }
 }
 
 /// A scenario with everything in it.

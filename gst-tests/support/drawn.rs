@@ -72,10 +72,11 @@ fn broadcast(rng: &mut Pcg64, seed: u64) -> String {
         let _ = write!(text, "\n[[hosts]]\nname = \"c{number}\"\ncount = {count}\nrole = \"viewer\"\n");
         text += &link(rng);
         text += &arrival(rng);
+        let cheats = cheats(rng);
         text += &some(
             rng,
             &[
-                ("behaviour = \"free-rider\"", 0.2),
+                (&cheats, 0.2),
                 ("nat = 0.5", 0.3),
                 ("leave = \"40s\"", 0.2),
                 ("departure = { kind = \"early\", mean-stay = \"20s\" }", 0.3),
@@ -91,16 +92,21 @@ fn some(rng: &mut Pcg64, lines: &[(&str, f64)]) -> String {
     chosen.map(|(line, _)| format!("{line}\n")).collect()
 }
 
+fn cheats(rng: &mut Pcg64) -> String {
+    format!("behaviour = \"{}\"", one(rng, &["free-rider", "liar", "colluder"]))
+}
+
 fn class(rng: &mut Pcg64, number: u32, count: u32) -> String {
     let role = one(rng, &["viewer", "viewer", "viewer", "leecher", "seed"]);
     let mut text = format!("\n[[hosts]]\nname = \"c{number}\"\ncount = {count}\nrole = \"{role}\"\n");
     text += &link(rng);
     text += &policy(rng);
     text += &arrival(rng);
+    let cheats = cheats(rng);
     text += &some(
         rng,
         &[
-            ("behaviour = \"free-rider\"", 0.2),
+            (&cheats, 0.2),
             ("upload-limit = \"0.8x\"", 0.2),
             ("nat = 0.5", 0.3),
             ("departure = { kind = \"at the end\", linger = \"1s\" }", 0.3),

@@ -116,7 +116,8 @@ Scenarios are TOML. A time is \"500ms\", \"30s\", \"5min\" or \"1:30:00\"; a rat
   upload-limit = \"0.9x\"               # the engine's own, as max-upload-rate
   nat = 0.3                           # the share of them that nobody can call
   policy = \"give-to-get\"              # or rarest-first, sequential, sequential-to-all
-  behaviour = \"honest\"                # or free-rider: takes like anybody and gives nothing
+  behaviour = \"honest\"                # or free-rider: takes like anybody and gives nothing; liar: one that
+                                      # says it gave; colluder: one of two that say so of each other
   arrival = { kind = \"poisson\", mean-gap = \"3s\" }         # { kind = \"at once\", spread = \"1s\" },
                                                           # { kind = \"regular\", gap = \"3s\" },
                                                           # { kind = \"evening\", duration = \"20min\" }

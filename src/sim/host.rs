@@ -4,6 +4,7 @@
 //! until the engine waits.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use crate::metainfo::bitfield::Bitfield;
 use crate::metainfo::geometry::Geometry;
@@ -44,6 +45,8 @@ pub struct HostPlan {
     pub source: Option<LiveSource>,
     /// How it keeps to the rules.
     pub conduct: Conduct,
+    /// Whom it praises, if it lies.
+    pub praises: Option<SocketAddr>,
 }
 
 /// What a step leaves for the world to do.
@@ -73,6 +76,7 @@ pub struct EngineHost {
     watchers: Vec<LiveViewer>,
     source: Option<LiveSource>,
     conduct: Conduct,
+    praises: Option<SocketAddr>,
     checks: Checks,
     ends: PeerTable<End>,
     events: Vec<(Instant, Event)>,
@@ -111,6 +115,7 @@ impl EngineHost {
             watchers: watchers.collect(),
             source: plan.source,
             conduct: plan.conduct,
+            praises: plan.praises,
             checks: Checks::new(seed, name.to_owned(), geometry, matter.clone(), &plan.config),
             torrent: Torrent::new(plan.config, geometry, have, Instant::ZERO, engine_seed),
             disk: Disk::new(geometry, plan.disk, written, matter),
@@ -302,7 +307,7 @@ impl EngineHost {
                 Output::Start(job) => self.start(now, job, deeds),
                 Output::Event(event) => self.on_event(now, event),
                 Output::Send { peer, message } => {
-                    let said = self.conduct.says(message);
+                    let said = self.conduct.says(message, self.praises);
                     deeds.extend(said.map(|message| Deed::Output(Output::Send { peer, message })));
                 }
                 Output::Close { .. } | Output::Dial { .. } | Output::WantPeers => {

@@ -187,6 +187,7 @@ pub fn plan(config: Config) -> HostPlan {
         watchers: Vec::new(),
         source: None,
         conduct: Conduct::default(),
+        praises: None,
     }
 }
 

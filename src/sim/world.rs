@@ -156,7 +156,8 @@ pub fn hello(host: HostId, fast: bool) -> Hello {
     Hello { fast, ..Hello::ours(INFO_HASH, PeerId::ours(random)) }
 }
 
-fn address(host: HostId) -> SocketAddr {
+/// Where a host is, unless it is in another one's place.
+pub(super) fn address(host: HostId) -> SocketAddr {
     let [_, _, high, low] = u32::try_from(host.0 + 1).unwrap_or(u32::MAX).to_be_bytes();
     SocketAddr::from(([10, 0, high, low], 6881))
 }

@@ -11,7 +11,7 @@ use crate::sim::link::{Change, LOSS_UNIT, Link};
 use crate::sim::live_scenario::LiveScenario;
 use crate::sim::scenario::Scenario;
 use crate::sim::viewer::ViewerPlan;
-use crate::sim::world::World;
+use crate::sim::world::{HostId, World, address};
 use crate::swarm::policy::Policy;
 use crate::time::{Duration, Instant};
 
@@ -83,11 +83,15 @@ impl Trial {
     fn populate(self, plan: &Plan, number: usize, stage: &mut impl Stage, members: &mut Vec<Member>) {
         let class = &plan.classes[number];
         let arrivals = class.arrival.times(class.count, stage.rng());
+        let first = members.len();
         for (n, joins) in arrivals.into_iter().enumerate() {
             let link = link(plan, class, stage.rng());
             let stays = class.stay.draw(stage.rng());
             let host = stage.host(plan, class, joins, class.policy(self.policy));
-            let id = stage.add(&class.name, link, joins, HostPlan { conduct: class.conduct, ..host });
+            let praises =
+                class.conduct.praised(n, class.count).map(|praised| address(HostId(first + praised)));
+            let host = HostPlan { conduct: class.conduct, praises, ..host };
+            let id = stage.add(&class.name, link, joins, host);
             if is_nth(n, class.nat) {
                 stage.unreachable(id);
             }
