@@ -4,27 +4,27 @@
 //!
 //! Nobody is asked about itself: who forwarded something is told by those who received it. About once in 45 s everybody
 //! names to each neighbour those who gave it 64 KiB or more in the last minute ([`Told::givers`]), by the address at
-//! which they can be called. To be named is a *vote*, half of which is forgotten after two minutes. A witness has equally many
-//! for each giver, however much it got: those who send little and spread it have as many as those who send much. Whoever
-//! praises itself is not heard. Whoever has but one friend has little of it: of one witness counts no more than a
-//! sixteenth of what is usual. What a neighbour gave to us is a vote as well, the only one that we have seen ourselves,
-//! and counts whole. And those who do not pass on anything are not believed, unless they gave us something in the last ten
-//! minutes.
+//! which they can be called. To be named is a *vote*, half of which is forgotten after two minutes. A witness has
+//! equally many for each giver, however much it got: those who send little and spread it have as many as those who send
+//! much. Whoever praises itself is not heard. Whoever has but one friend has little of it: of one witness counts no
+//! more than a sixteenth of what is usual. What a neighbour gave to us is a vote as well, the only one that we have
+//! seen ourselves, and counts whole. And those who do not pass on anything are not believed, unless they gave us
+//! something in the last ten minutes.
 //!
 //! # Chances
 //!
-//! A vote needs somebody to give to. So votes are set against *chances*: how many of our neighbours lack something that a
-//! neighbour has, looked at every ten seconds, added up and forgotten like votes. A newcomer has nothing to give, and
+//! A vote needs somebody to give to. So votes are set against *chances*: how many of our neighbours lack something that
+//! a neighbour has, looked at every ten seconds, added up and forgotten like votes. A newcomer has nothing to give, and
 //! whoever is behind all others has nothing for them; they are not expected to have votes. (The first minute of a
 //! neighbour counts as no chance, as it takes a while until anybody speaks of what it gives.) What is usual is what the
 //! best quarter of our neighbours has for each chance.
 //!
 //! # Handicap
 //!
-//! Who has a quarter of what is usual is served like all: everybody who gives can watch. Who has less has a *handicap*, a
-//! minute if it has nothing: it is [invited](super::offer) as if it could wait so much longer. Where there is enough for
-//! all, everybody is a minute ahead, and a handicap makes little difference; where there is not, others come first. So
-//! whoever gives nothing lives on what would be left over.
+//! Who has a quarter of what is usual is served like all: everybody who gives can watch. Who has less has a *handicap*,
+//! a minute if it has nothing: it is [invited](super::offer) as if it could wait so much longer. Where there is enough
+//! for all, everybody is a minute ahead, and a handicap makes little difference; where there is not, others come first.
+//! So whoever gives nothing lives on what would be left over.
 //!
 //! Seeds and viewers do the same. Other clients do not take part: they are repaid for what they give (`dues`).
 //!
@@ -44,8 +44,8 @@
 //!
 //! In a swarm much larger than a neighbourhood two neighbours have few neighbours in common, and there are few votes.
 //! Where less than six could be expected nobody has a handicap. Several who praise each other, a fourth of a
-//! neighbourhood or so, look like those who give. Who comes again under another port is new. Whoever sends just a little,
-//! to many, is taken for somebody who cannot send more.
+//! neighbourhood or so, look like those who give. Who comes again under another port is new. Whoever sends just a
+//! little, to many, is taken for somebody who cannot send more.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
