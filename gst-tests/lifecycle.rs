@@ -176,6 +176,6 @@ fn starts_and_stops() {
     let tracer = leaks::tracer();
     lines.iter().for_each(|line| (0..cycles).for_each(|n| cycle(line, n)));
     let now = leaks::settled(base);
-    assert!(now <= base, "{now} threads and descriptors after {base}");
+    assert!(now <= base, "{now} threads and descriptors after {base}: {}", leaks::held());
     assert_eq!(leaks::left_objects(&tracer), BTreeMap::new());
 }

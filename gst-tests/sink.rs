@@ -569,7 +569,7 @@ fn starts_and_stops() {
     let tracer = leaks::tracer();
     all(CYCLES);
     let now = leaks::settled(base);
-    assert!(now <= base, "{now} threads and descriptors after {base}");
+    assert!(now <= base, "{now} threads and descriptors after {base}: {}", leaks::held());
     assert_eq!(leaks::left_objects(&tracer), BTreeMap::new());
     assert!(place.tstream().exists());
 }

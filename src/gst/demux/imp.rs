@@ -24,6 +24,16 @@ pub struct SwarmDemux {
     sink: gst::Pad,
     settings: Mutex<Settings>,
     state: Mutex<State>,
+    door: Mutex<Door>,
+}
+
+/// Whether elements may be put inside. Held while they are: a bin that stops must find all of them, and none may be
+/// started again behind its back.
+#[derive(Copy, Clone, Default, PartialEq, Eq)]
+enum Door {
+    #[default]
+    Closed,
+    Open,
 }
 
 #[derive(Default)]
@@ -97,6 +107,10 @@ impl SwarmDemux {
     fn put_inside(&self, inside: &Inside) -> Result<(), gst::ErrorMessage> {
         let failed =
             |what: &str| gst::error_msg!(gst::CoreError::Failed, ("cannot {what} inside swarmdemux"));
+        let door = lock(&self.door);
+        if *door == Door::Closed {
+            return Ok(());
+        }
         let obj = self.obj();
         obj.add_many([&inside.source, &inside.typefind]).map_err(|_| failed("add elements"))?;
         lock(&self.state).inside = Some(inside.clone());
@@ -113,6 +127,7 @@ impl SwarmDemux {
                 gst::warning!(CAT, imp = self, "{} does not start", element.name());
             }
         }
+        drop(door);
         Ok(())
     }
 
@@ -174,7 +189,7 @@ impl ObjectSubclass for SwarmDemux {
                 Self::catch_panic_pad_function(parent, || false, |d| d.sink_event(&event))
             })
             .build();
-        Self { sink, settings: Mutex::default(), state: Mutex::default() }
+        Self { sink, settings: Mutex::default(), state: Mutex::default(), door: Mutex::default() }
     }
 }
 
@@ -247,6 +262,11 @@ impl ElementImpl for SwarmDemux {
         &self,
         change: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match change {
+            gst::StateChange::ReadyToPaused => *lock(&self.door) = Door::Open,
+            gst::StateChange::PausedToReady => *lock(&self.door) = Door::Closed,
+            _ => {}
+        }
         let success = self.parent_change_state(change)?;
         if change == gst::StateChange::PausedToReady {
             self.clear();
