@@ -37,7 +37,12 @@ pub(super) async fn open(parts: &mut Parts, waiting: &mut Vec<Control>) -> Resul
     let (place, metainfo) = (parts.options.place.clone(), Arc::clone(&parts.metainfo));
     let recheck = parts.options.recheck;
     let opened = on_worker(&parts.workers, move || store::open(&place, &metainfo, recheck));
-    let Some(opened) = opened.await else { return Ok(None) };
+    let opened = tokio::select! {
+        biased;
+        () = told_to_stop(&mut parts.orders, waiting) => None,
+        opened = opened => opened,
+    };
+    let Some(opened) = opened else { return Ok(None) };
     let Opened { store, mut trusted, doubtful } = opened?;
     if parts.metainfo.live.is_some() {
         return Ok(Some(live(parts, store).await));
@@ -91,10 +96,23 @@ async fn on_worker<T: Send + 'static>(
 ) -> Option<T> {
     let (done, result) = tokio::sync::oneshot::channel();
     workers.run(move || {
-        // Whoever waited may be gone.
-        let _ = done.send(work());
+        // Nobody waits for it any more: whoever comes next is not to wait for it either.
+        if !done.is_closed() {
+            let _ = done.send(work());
+        }
     });
     result.await.ok()
+}
+
+/// Puts orders aside until one of them is to stop.
+async fn told_to_stop(orders: &mut mpsc::UnboundedReceiver<Control>, waiting: &mut Vec<Control>) {
+    while let Some(order) = orders.recv().await {
+        let stop = matches!(order, Control::Stop { .. });
+        waiting.push(order);
+        if stop {
+            break;
+        }
+    }
 }
 
 /// Hashes pieces. `None`: an order to stop came first.
@@ -121,14 +139,9 @@ async fn check(
     let step = (total / STEPS).max(1);
     loop {
         tokio::select! {
-            control = parts.orders.recv() => {
-                let control = control?;
-                let stopped = matches!(control, Control::Stop { .. });
-                waiting.push(control);
-                if stopped {
-                    stop.store(true, Ordering::Relaxed);
-                    return None;
-                }
+            () = told_to_stop(&mut parts.orders, waiting) => {
+                stop.store(true, Ordering::Relaxed);
+                return None;
             }
             result = checked.recv() => {
                 let Some((piece, there)) = result else { return Some(good) };
