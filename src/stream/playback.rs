@@ -97,8 +97,8 @@ pub struct Viewing {
 #[derive(Copy, Clone, Debug)]
 struct Live {
     viewing: Viewing,
-    /// Where it was hooked in last.
-    hooked_in: Option<u64>,
+    /// Where it was hooked in last, and when.
+    hooked_in: Option<(u64, Instant)>,
     /// Since when the buffer is full behind what it lacks.
     full: Option<Instant>,
 }
@@ -114,7 +114,7 @@ pub struct Tally {
     pub start_up: Option<Duration>,
     /// Live pieces given up.
     pub dropped: u64,
-    /// Times that a live viewer was hooked in anew after it had started.
+    /// Times that a live viewer was hooked in anew after it had taken something.
     pub rehooked: u64,
 }
 
@@ -202,27 +202,32 @@ impl Playback {
 
     /// Whether a live viewer that lags so much is to go on nearer to the live point: while it watches, if it wants to,
     /// and before it does, always. (Who had answered first may have lagged itself.)
-    pub fn lags_too_much(&self, lag: Duration) -> bool {
+    pub fn lags_too_much(&self, now: Instant, lag: Duration) -> bool {
         let Some(live) = self.live else { return false };
+        // Who has begun to take what comes, however slowly, was only hooked in too far behind if it lagged then.
+        let since = self.taken_since().filter(|_| self.tally.start_up.is_none());
+        let lag = lag.saturating_sub(since.map_or(Duration::ZERO, |since| now - since));
         let most = if self.tally.start_up.is_some() { live.viewing.max_lag } else { Some(LAG_AT_START) };
         // Nearer than its buffer it would only lag again.
         most.is_some_and(|most| lag > most.max(self.start_buffer * 2))
     }
 
+    /// When a live viewer was hooked in, if anything has come there that it may have taken.
+    fn taken_since(&self) -> Option<Instant> {
+        self.live?.hooked_in.filter(|(byte, _)| self.contiguous > *byte).map(|(_, since)| since)
+    }
+
     /// A live viewer goes on from this byte.
     pub fn hook_in(&mut self, now: Instant, byte: u64) {
-        let started = self.tally.start_up.is_some();
+        // Where nothing came it was never watched from: the place was out of date already.
+        self.tally.rehooked += u64::from(self.taken_since().is_some());
         if let Some(live) = &mut self.live {
-            let before = live.hooked_in.replace(byte);
-            live.full = None;
-            // Where nothing came it was never watched from: the place was out of date already.
-            let watched = before.is_some_and(|before| self.contiguous > before);
-            self.tally.rehooked += u64::from(started && watched);
+            (live.hooked_in, live.full) = (Some((byte, now)), None);
         }
         self.start_at(now, byte, false);
         (self.waiting, self.flushed) = (None, Some(now));
         if self.phase == Phase::Running {
-            self.phase = Phase::Filling { since: now, told: None, stall: started };
+            self.phase = Phase::Filling { since: now, told: None, stall: self.tally.start_up.is_some() };
         }
     }
 
@@ -683,6 +688,31 @@ mod tests {
         assert_eq!(tick(&mut playback, at(3_600_100), 10 * MIB, 50 * MIB), Some(0));
         playback.set_playing(at(3_600_100), false);
         assert_eq!(tick(&mut playback, at(3_601_000), 10 * MIB, 51 * MIB), Some(100));
+    }
+
+    /// Who had taken the beginning had a hole behind it, of which nobody was told.
+    #[test]
+    fn who_is_slow_to_begin_is_not_moved_away_from_what_it_has_taken() {
+        let viewing = Viewing { buffer: Duration::from_secs(4), policy: StallPolicy::Auto, max_lag: None };
+        let seconds = Duration::from_secs;
+        let hooked_in = |have: u64| {
+            let mut playback = Playback::live(at(0), viewing);
+            playback.set_media_rate(MIB);
+            playback.hook_in(at(0), 0);
+            playback.read(at(0), 0..1000, false);
+            playback.refresh(|from| from.max(have));
+            playback
+        };
+        // The broadcast goes on for half a minute.
+        let lags =
+            |playback: &Playback, at_start: u64| playback.lags_too_much(at(30_000), seconds(at_start + 30));
+        let (mut slow, mut idle) = (hooked_in(1), hooked_in(0));
+        assert_eq!([4, 10, 11].map(|start| lags(&slow, start)), [false, false, true], "its place was wrong");
+        assert!(lags(&idle, 4), "nothing came");
+        for (playback, times) in [(&mut slow, 1), (&mut idle, 0)] {
+            playback.hook_in(at(30_000), 30 * MIB);
+            assert_eq!(playback.tally.rehooked, times);
+        }
     }
 
     /// The original waited for the piece for ever.

@@ -63,7 +63,7 @@ impl Torrent {
         }
         let number = u32::try_from(at / piece_length).unwrap_or(u32::MAX);
         let lag = live.newest.map_or(0, |newest| newest.saturating_sub(number));
-        if playback.lags_too_much(live.rate.time_of(lag))
+        if playback.lags_too_much(now, live.rate.time_of(lag))
             && live.hook_in.point(playback.buffer_span(), &live.rate) > Some(number)
         {
             return true;
