@@ -60,8 +60,11 @@ impl Torrent {
             // All neighbours are equal; the first should not be everybody's first.
             keys.shuffle(&mut self.rng);
         }
-        if self.pieces.left() == 0 || self.is_stopped() {
+        if self.is_stopped() {
             return;
+        }
+        if self.pieces.left() == 0 {
+            return keys.into_iter().for_each(|key| self.decline(now, key));
         }
         for key in keys {
             let gives = |p: &Peer| p.is_ready(now) && !self.picker.waits_for(now, p);

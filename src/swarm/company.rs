@@ -83,8 +83,11 @@ impl Torrent {
                 Some(state) => {
                     ExtensionHandshake { live: Some(state), ..ours.announcing(live::NAME, live::OUR_ID) }
                 }
-                None if self.trades() => ours.announcing(g2g::NAME, g2g::OUR_ID),
                 None => ours,
+            };
+            let ours = match self.config.policy.is_stock() {
+                true => ours,
+                false => ours.announcing(g2g::NAME, g2g::OUR_ID),
             };
             self.send(now, peer, Message::Extended { id: 0, payload: ours.encode() });
         }

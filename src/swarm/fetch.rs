@@ -121,7 +121,7 @@ impl Torrent {
         }
         p.given.add(now, u64::from(length));
         p.forwarding.gave(now, u64::from(length));
-        if let Some(dues) = self.uplink.dues_mut().filter(|_| !p.g2g.speaks()) {
+        if let Some(dues) = self.uplink.dues_mut().filter(|_| !p.g2g.trades()) {
             dues.got(length.into());
         }
         self.count_received(now, u64::from(length));
@@ -161,7 +161,7 @@ impl Torrent {
         let Some(p) = self.peers.get_mut(peer) else { return };
         if p.pipeline.dropped(now, block, p.choking_us) {
             // Who takes part in a broadcast is busy often, and so is who invites others.
-            let often_busy = self.live.is_some() || p.g2g.speaks();
+            let often_busy = self.live.is_some() || p.g2g.trades();
             let hopeless = !often_busy && p.pipeline.rejected() > MAX_REJECTED;
             if !p.choking_us || p.allowed_fast.contains(&block.piece) {
                 if often_busy {

@@ -69,6 +69,8 @@ impl Credit {
 pub struct PeerG2g {
     /// Its id for our message; `None` when it does not speak it.
     id: Option<u8>,
+    /// It trades with us: the torrent is a film.
+    trades: bool,
     /// The pieces that it needs next.
     wants: Range<u32>,
     /// At which rate it plays them, if it told.
@@ -83,6 +85,11 @@ pub struct PeerG2g {
 
 impl PeerG2g {
     /// Whether it invites, and comes when it is invited.
+    pub const fn trades(&self) -> bool {
+        self.trades
+    }
+
+    /// Whether it can be told something, and tells something itself.
     pub const fn speaks(&self) -> bool {
         self.id.is_some()
     }
@@ -129,7 +136,7 @@ impl PeerG2g {
 
     /// It invites us.
     pub fn invites(&mut self, now: Instant) {
-        if !self.speaks() {
+        if !self.trades() {
             // In a broadcast an invitation is to a piece, whatever it takes.
             return;
         }
@@ -157,15 +164,15 @@ impl Torrent {
 
     /// Whether neighbour and we invite each other.
     pub(super) fn trades_with(&self, peer: PeerKey) -> bool {
-        self.trades() && self.peers.get(peer).is_some_and(|p| p.g2g.speaks())
+        self.trades() && self.peers.get(peer).is_some_and(|p| p.g2g.trades())
     }
 
     /// A peer speaks our message by this id.
     pub(super) fn on_g2g_id(&mut self, now: Instant, peer: PeerKey, id: Option<u8>) {
-        let trades = self.trades();
-        let Some(p) = self.peers.get_mut(peer).filter(|_| trades) else { return };
-        p.g2g.id = id;
-        if id.is_some() {
+        let (trades, stock) = (self.trades(), self.config.policy.is_stock());
+        let Some(p) = self.peers.get_mut(peer).filter(|_| !stock) else { return };
+        (p.g2g.id, p.g2g.trades) = (id, trades && id.is_some());
+        if p.g2g.trades() {
             let interested = p.interested_in_us;
             let told = self.tells_wants();
             self.tell_g2g(now, peer, told.encode());
@@ -177,8 +184,20 @@ impl Torrent {
     /// A neighbour tells something.
     pub(super) fn on_g2g_message(&mut self, now: Instant, peer: PeerKey, payload: &[u8]) {
         let Ok(told) = Told::decode(payload) else { return self.expel(now, peer, Ban::Protocol) };
-        let Some(p) = self.peers.get_mut(peer).filter(|p| p.g2g.speaks()) else { return };
-        if let Some(wants) = told.wants {
+        if !self.peers.get(peer).is_some_and(|p| p.g2g.speaks()) {
+            return;
+        }
+        self.on_givers(peer, &told.givers);
+        match (self.live.is_some(), told.declined) {
+            (true, Some(bytes)) => self.on_live_declined(now, peer, u64::from(bytes)),
+            (true, None) => {}
+            (false, _) => self.on_trader(now, peer, &told),
+        }
+    }
+
+    fn on_trader(&mut self, now: Instant, peer: PeerKey, told: &Told) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        if let Some(wants) = &told.wants {
             let end = self.pieces.geometry().pieces();
             p.g2g.wants = wants.start.min(end)..wants.end.min(end);
         }
@@ -198,7 +217,6 @@ impl Torrent {
             }
         }
         p.g2g.length = told.turn.map(u64::from).or(p.g2g.length);
-        self.on_givers(peer, &told.givers);
         if let Some(bytes) = told.declined {
             self.on_declined(now, peer, u64::from(bytes));
         }
@@ -206,8 +224,9 @@ impl Torrent {
 
     /// There is nothing to ask a neighbour for as it invited us: it had better invite somebody else.
     pub(super) fn decline(&mut self, now: Instant, peer: PeerKey) {
+        let (live, piece) = (self.live.is_some(), u64::from(self.pieces.geometry().piece_length()));
         let Some(p) = self.peers.get_mut(peer) else { return };
-        let bytes = p.g2g.declines(now);
+        let bytes = if live { p.invitations().count() as u64 * piece } else { p.g2g.declines(now) };
         if bytes > 0 {
             p.accepts_no_more();
             let declined = u32::try_from(bytes).ok();
@@ -268,7 +287,7 @@ impl Torrent {
             return;
         }
         let payload = told.encode();
-        let those = self.peers.iter().filter(|(key, p)| p.g2g.speaks() && hear(*key, p));
+        let those = self.peers.iter().filter(|(key, p)| p.g2g.trades() && hear(*key, p));
         for peer in those.map(|(key, _)| key).collect::<Vec<_>>() {
             self.tell_g2g(now, peer, payload.clone());
         }
@@ -295,7 +314,7 @@ impl Torrent {
 
     /// How many neighbours trade with us who have not got everything.
     pub(super) fn count_company(&mut self) {
-        let company = self.peers.values().filter(|p| p.g2g.speaks() && !p.has.is_full()).count();
+        let company = self.peers.values().filter(|p| p.g2g.trades() && !p.has.is_full()).count();
         self.picker.set_company(company);
     }
 }

@@ -94,7 +94,7 @@ impl Torrent {
     fn better_peer(&self, now: Instant, late: &Late) -> Option<PeerKey> {
         let others = self.peers.iter().filter(|(key, p)| *key != late.asked && p.serves(late.block.piece));
         // Who invites turns down those who were not invited.
-        let able = others.filter(|(_, p)| !p.pipeline.is_snubbed() && !p.g2g.speaks());
+        let able = others.filter(|(_, p)| !p.pipeline.is_snubbed() && !p.g2g.trades());
         let timed = able.filter_map(|(key, p)| Some((p.pipeline.expected(now)?, key)));
         timed.filter(|(e, _)| e.saturating_mul(SOONER) < late.expected).min().map(|(_, key)| key)
     }

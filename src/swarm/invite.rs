@@ -4,7 +4,11 @@
 //!
 //! So a new piece spreads as fast as those who have it can send, each copy to somebody who passes it on. What the
 //! fewest have goes first, and to those who lack most: they are the ones that others do not reach. Who is invited may
-//! ask for any one piece: what it was invited to, or what it needs more.
+//! ask for any one piece: what it was invited to, or what it needs more; who has or gets all that there is declines
+//! (`d` of [`sw_g2g`](crate::wire::g2g)), and somebody else is invited at once.
+//!
+//! Who does not [pass on](super::ledger) what it gets is invited to what nobody else lacks, and a copy that it has does
+//! not count as one. On its own it is given what nobody was invited to take.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -27,6 +31,8 @@ const WELCOME: Duration = Duration::from_millis(1_500);
 const REST: Duration = Duration::from_secs(1);
 /// Most invitations of one neighbour at a time, and what it has taken in [`HOPE`] lately on top.
 const MAX_OPEN: usize = 2;
+/// Who has declined is not invited again for this time.
+const DECLINED: Duration = Duration::from_millis(100);
 /// The part of guests that come is learned from about so many of them, ...
 const LEARNING: u32 = 16;
 /// ... and is at least this many of [`WHOLE`]: whoever invites too many has others invite the same ones.
@@ -109,14 +115,16 @@ impl Invites {
         take(&mut self.late, peer, piece, needed)
     }
 
-    /// A guest does not want so many of the bytes that it was invited to.
-    pub(super) fn declined(&mut self, peer: PeerKey, mut bytes: u64) {
+    /// A guest does not want so many of the bytes that it was invited to. Gives the pieces that it was to ask for.
+    pub(super) fn declined(&mut self, peer: PeerKey, mut bytes: u64) -> Vec<PieceIndex> {
+        let mut pieces = Vec::new();
         while let Some(at) = self.guests.iter().position(|guest| guest.peer == peer)
             && let Some(left) = bytes.checked_sub(self.guests[at].bytes)
         {
             bytes = left;
-            self.guests.remove(at);
+            pieces.extend(self.guests.remove(at).map(|guest| guest.piece));
         }
+        pieces
     }
 
     /// Guests who are expected, in pieces.
@@ -209,7 +217,17 @@ impl Torrent {
         while self.has_room_for_guests(now) {
             let Some((piece, peer)) = self.next_guest(now) else { return };
             self.send(now, peer, Message::Suggest(piece.slot()));
-            self.invites.invited(now, peer, piece, 0);
+            self.invites.invited(now, peer, piece, self.whole(1));
+        }
+    }
+
+    /// A neighbour has, or gets from somebody else, what it was invited to.
+    pub(super) fn on_live_declined(&mut self, now: Instant, peer: PeerKey, bytes: u64) {
+        let pieces = self.invites.declined(peer, bytes);
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.uploads.promised.extend(pieces);
+            p.uploads.rests = Some(now + DECLINED);
+            self.invites.look = true;
         }
     }
 
@@ -232,13 +250,16 @@ impl Torrent {
             p.interested_in_us && !p.choked && !rests && invites.open(*key) < self.most_open(now, p)
         });
         let need = |key, p: &Peer| invites.lacks(key, p) as u64 * u64::from(p.uploads.comes.get());
-        let hungry: Vec<_> = able.map(|(key, p)| (need(key, p), key, p)).filter(|(n, ..)| *n > 0).collect();
-        let gets = |piece: PieceIndex| {
-            let asked =
-                self.peers.values().filter(|p| p.uploads.promised.contains(&piece) && !p.has.has(piece));
-            asked.count() + invites.invited_to(piece)
+        let mut hungry: Vec<_> =
+            able.map(|(key, p)| (need(key, p), key, p)).filter(|(n, ..)| *n > 0).collect();
+        let first = hungry.iter().map(|(.., p)| p.forwarding.waits()).min()?;
+        hungry.retain(|(.., p)| p.forwarding.waits() == first);
+        // What somebody has who does not pass it on is no copy.
+        let copies = |piece: PieceIndex| {
+            let passing = self.peers.values().filter(|p| p.forwarding.waits() == 0);
+            let copies = passing.filter(|p| p.has.has(piece) || p.uploads.promised.contains(&piece));
+            copies.count() + invites.invited_to(piece)
         };
-        let copies = |piece: PieceIndex| usize::from(self.pieces.rarity(piece)) + gets(piece);
         let mut pieces: Vec<_> = invites.news.keys().map(|piece| (copies(*piece), *piece)).collect();
         pieces.sort_unstable();
         for (_, piece) in pieces {
@@ -262,9 +283,10 @@ impl Torrent {
 mod tests {
     use super::super::Input;
     use super::super::ask::raw;
-    use super::super::testbed::Testbed;
+    use super::super::testbed::{LIVE_PIECE, Testbed};
     use super::*;
     use crate::metainfo::geometry::BLOCK_LENGTH;
+    use crate::wire::g2g::Told;
     use crate::wire::message::RawBlock;
 
     /// A source with so many neighbours who watch, and the first piece.
@@ -317,6 +339,55 @@ mod tests {
         bed.hear(peers[0], Message::Request(RawBlock { index: 6, begin: 0, length: BLOCK_LENGTH }));
         bed.wait(WELCOME * 2);
         assert_eq!(invited(&mut bed), []);
+    }
+
+    #[test]
+    fn who_declines_is_getting_it_and_somebody_else_is_invited_at_once() {
+        let (mut bed, peers) = source(8);
+        peers.iter().for_each(|peer| bed.speaks(*peer));
+        make(&mut bed, 5);
+        let guests = invited(&mut bed);
+        let (first, _) = guests[0];
+        let declined = u32::try_from(LIVE_PIECE).ok();
+        bed.tells(first, &Told { declined, ..Told::default() });
+        let others = invited(&mut bed);
+        assert!(others.len() == 1 && guests.iter().all(|(guest, _)| *guest != others[0].0), "{others:?}");
+        bed.wait(WELCOME * 2);
+        assert!(invited(&mut bed).iter().all(|(peer, _)| *peer != first));
+    }
+
+    #[test]
+    fn an_invitation_is_declined_by_who_lacks_nothing() {
+        let mut bed = Testbed::live(400, false);
+        let peer = bed.live_peer(100..140);
+        bed.speaks(peer);
+        bed.watch();
+        bed.give_all(peer);
+        for _ in 118..140 {
+            // Anything that we lack will do.
+            bed.hear(peer, Message::Suggest(138));
+            bed.give_all(peer);
+        }
+        bed.hear(peer, Message::Suggest(138));
+        let declined = Told { declined: u32::try_from(LIVE_PIECE).ok(), ..Told::default() };
+        assert!(bed.told(peer, &declined), "{:?}", bed.said);
+    }
+
+    /// A source has everything. In a broadcast it heard of nothing that its neighbours had, and invited them to what
+    /// they had already.
+    #[test]
+    fn who_has_a_piece_itself_hears_that_we_have_it_if_it_invites() {
+        for speaks in [false, true] {
+            let mut bed = Testbed::live(400, false);
+            let peer = bed.live_peer(100..140);
+            if speaks {
+                bed.speaks(peer);
+            }
+            bed.watch();
+            bed.requests(peer).into_iter().for_each(|block| bed.give(peer, block));
+            let have = bed.said.iter().any(|(to, said)| *to == peer && matches!(said, Message::Have(_)));
+            assert_eq!(have, speaks);
+        }
     }
 
     /// What it needs more, or what it was invited to a moment before.

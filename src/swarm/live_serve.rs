@@ -32,11 +32,15 @@ impl Torrent {
         if p.uploads.piece == Some(block.piece) || self.invites.is_guest(peer) || self.is_favoured(peer) {
             return false;
         }
-        self.has_no_room_for_others(now)
+        self.has_no_room_for(now, p)
     }
 
-    /// Whether what somebody asks for on its own could not be sent soon.
-    fn has_no_room_for_others(&self, now: Instant) -> bool {
+    /// Whether what somebody asks for on its own could not be sent soon. Who passes on little is given what would be left
+    /// over: what nobody was invited to take.
+    fn has_no_room_for(&self, now: Instant, peer: &Peer) -> bool {
+        if peer.forwarding.waits() > 0 {
+            return !self.has_room_for_guests(now);
+        }
         let before = self.handed_out(now) + self.whole(self.uplink.before_other(self.invites.expected()));
         before > 0 && before + self.whole(1) > self.sent_within(now, QUEUE)
     }
@@ -49,11 +53,11 @@ impl Torrent {
 
     /// A block of a broadcast will be sent to this peer.
     pub(super) fn queue_live(&mut self, now: Instant, peer: PeerKey, piece: PieceIndex) {
-        let (true, Some(p)) = (self.passes_on(), self.peers.get_mut(peer)) else { return };
+        let (true, Some(p)) = (self.passes_on(), self.peers.get(peer)) else { return };
         if p.uploads.piece == Some(piece) {
             return self.uplink.go_on(Waiting { peer, piece, lane: p.uploads.lane });
         }
-        let (first, full) = (self.is_first_copy(piece), self.has_no_room_for_others(now));
+        let (first, full) = (self.is_first_copy(piece), self.has_no_room_for(now, p));
         let favoured = self.is_favoured(peer);
         let Some(p) = self.peers.get_mut(peer) else { return };
         p.uploads.piece = Some(piece);
@@ -69,7 +73,7 @@ impl Torrent {
     }
 
     /// Bytes of so many pieces.
-    fn whole(&self, pieces: u64) -> u64 {
+    pub(super) fn whole(&self, pieces: u64) -> u64 {
         pieces * u64::from(self.pieces.geometry().piece_length())
     }
 

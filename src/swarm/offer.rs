@@ -131,7 +131,7 @@ impl Torrent {
 
     fn has_room_for_a_turn(&self, now: Instant, turn: u64) -> bool {
         // Other clients ask for much at a time, and get their share whatever is promised to guests.
-        let guests = self.takers().filter(|(_, p)| p.g2g.speaks() && !p.uploads.is_stuck(now));
+        let guests = self.takers().filter(|(_, p)| p.g2g.trades() && !p.uploads.is_stuck(now));
         let takes = guests.map(|(key, p)| {
             let credit = p.uploads.credit.left(now);
             // Guests who are not here yet are counted below.
@@ -150,7 +150,7 @@ impl Torrent {
     fn next_offer(&mut self, now: Instant, turn: u64) -> Option<(PieceIndex, PeerKey)> {
         let able = self.peers.iter().filter(|(_, p)| {
             let rests = p.uploads.rests.is_some_and(|until| now < until);
-            p.g2g.speaks() && p.interested_in_us && !p.choked && !rests && !p.uploads.is_stuck(now)
+            p.g2g.trades() && p.interested_in_us && !p.choked && !rests && !p.uploads.is_stuck(now)
         });
         let able: Vec<_> = able.collect();
         let least = if able.len() > FEW { OPEN.0 } else { OPEN.1 };

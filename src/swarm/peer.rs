@@ -323,7 +323,7 @@ impl Peer {
     pub fn room(&self, now: Instant) -> u32 {
         let (turn, most) = (self.g2g.turn(now), self.pipeline.most());
         match () {
-            () if !self.g2g.speaks() => self.pipeline.room(now),
+            () if !self.g2g.trades() => self.pipeline.room(now),
             () if turn > 0 => u32::try_from(turn.div_ceil(u64::from(BLOCK_LENGTH))).unwrap_or(most).min(most),
             () if self.is_busy() => 0,
             () => self.pipeline.room(now),

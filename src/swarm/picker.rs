@@ -180,7 +180,7 @@ impl Picker {
     /// Whether nothing is asked from a neighbour before it invites us.
     pub(super) fn waits_for(&self, now: Instant, peer: &Peer) -> bool {
         let trades = self.policy == Policy::GiveToGet && self.company > 0;
-        trades && peer.g2g.speaks() && peer.g2g.turn(now) == 0
+        trades && peer.g2g.trades() && peer.g2g.turn(now) == 0
     }
 
     fn pick_of_film(
@@ -191,7 +191,7 @@ impl Picker {
         reach: Reach,
         rng: &mut Pcg64,
     ) -> Option<Block> {
-        if peer.g2g.speaks() && peer.g2g.turn(now) == 0 {
+        if peer.g2g.trades() && peer.g2g.turn(now) == 0 {
             return if self.company == 0 { self.awaited(pieces, key, peer) } else { None };
         }
         if self.company > 0 && peer.has.is_full() {
@@ -202,12 +202,12 @@ impl Picker {
             if let Some(block) = self.scarce(now, pieces, (key, peer), rng) {
                 return Some(block);
             }
-        } else if peer.g2g.speaks()
+        } else if peer.g2g.trades()
             && let Some(block) = self.traded(pieces, key, peer)
         {
             return Some(block);
         }
-        let reach = if peer.g2g.speaks() { Reach::All } else { reach };
+        let reach = if peer.g2g.trades() { Reach::All } else { reach };
         let skip = match reach {
             Reach::All => Some(0),
             Reach::Behind(bytes) => Some(bytes / u64::from(pieces.geometry().piece_length())),

@@ -53,7 +53,7 @@ impl Torrent {
     fn reckon_dues(&mut self, complete: bool) {
         if let Some(dues) = self.uplink.dues_mut() {
             let wanting = self.peers.values().filter(|p| p.interested_in_us);
-            let traders = wanting.clone().filter(|p| p.g2g.speaks()).count();
+            let traders = wanting.clone().filter(|p| p.g2g.trades()).count();
             dues.set_wanted(wanting.count() - traders, traders, complete);
         }
     }

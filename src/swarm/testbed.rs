@@ -164,13 +164,18 @@ impl Testbed {
         peer
     }
 
+    /// A neighbour says that it speaks `sw_g2g`.
+    pub(super) fn speaks(&mut self, peer: PeerKey) {
+        let hands = ExtensionHandshake { port: Some(6881), ..ExtensionHandshake::default() };
+        let hands = hands.announcing(g2g::NAME, TRADER_ID).encode();
+        self.hear(peer, Message::Extended { id: 0, payload: hands });
+    }
+
     /// A neighbour that invites and is invited, and has these pieces of a film.
     pub(super) fn trader(&mut self, has: &[u32]) -> PeerKey {
         let peer = self.connect(true);
         self.hear(peer, Message::HaveNone);
-        let hands = ExtensionHandshake { port: Some(6881), ..ExtensionHandshake::default() };
-        let hands = hands.announcing(g2g::NAME, TRADER_ID).encode();
-        self.hear(peer, Message::Extended { id: 0, payload: hands });
+        self.speaks(peer);
         self.hear(peer, Message::Unchoke);
         has.iter().for_each(|index| self.hear(peer, Message::Have(*index)));
         peer

@@ -37,7 +37,7 @@ impl Picker {
         (key, peer): (PeerKey, &Peer),
         rng: &mut Pcg64,
     ) -> Option<Block> {
-        if peer.g2g.speaks() {
+        if peer.g2g.trades() {
             let block = self.begun(pieces, key, peer);
             return block.or_else(|| self.invited_to(pieces, key, peer)).inspect(|block| {
                 self.begun_at_seed = Some(block.piece);

@@ -41,7 +41,7 @@ impl Torrent {
         let (favoured, passes_on) = (self.is_favoured(peer), self.passes_on());
         let Some(p) = self.peers.get_mut(peer) else { return };
         if !passes_on && !std::mem::replace(&mut p.uploads.in_line, true) {
-            let lane = if favoured || p.g2g.speaks() { Lane::Guests } else { Lane::Others };
+            let lane = if favoured || p.g2g.trades() { Lane::Guests } else { Lane::Others };
             self.uplink.add(Waiting { peer, piece, lane }, favoured);
         }
     }

@@ -1,4 +1,4 @@
-//! The extension message `sw_g2g` (BEP 10): what neighbours in a film's swarm tell each other, so that each can give
+//! The extension message `sw_g2g` (BEP 10): what neighbours in a swarm tell each other, so that each can give
 //! what the other needs.
 //!
 //! Who has it in the extension handshake *invites*: it says with *suggest piece* (BEP 6) that it has room on its way
@@ -12,6 +12,8 @@
 //! `l` a piece that it had and has no room for any more; `t` how many bytes may be asked for at each invitation that
 //! follows, one of [`TURNS`] (before it was said, the most); `g` and `g6` those who gave the sender something lately, as
 //! compact IPv4 (BEP 23) and IPv6 (BEP 7) addresses with the ports at which they can be called, at most [`MAX_GIVERS`].
+//!
+//! In a broadcast invitations are to one piece each, and only `d`, `g` and `g6` are looked at.
 //!
 //! Unknown keys are skipped, so that the message can grow. Known ones must be right: there are no old clients in the
 //! field whose mistakes would have to be borne.
