@@ -47,7 +47,7 @@ fn results<'a>(plan: &'a Plan, seeds: usize, policies: &[Policy], threads: usize
 fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
     let short = ["film.length=60s", "hosts.viewers.count=8", "limit=4min"];
     let [length, few, limit] = short;
-    let small: [(&str, &[&str]); 9] = [
+    let small: [(&str, &[&str]); 10] = [
         ("flash-crowd", &["film.length=20s", few, limit]),
         ("poisson", &short),
         ("churn", &[length, few, limit, "hosts.viewers.departure.mean-stay=30s"]),
@@ -57,6 +57,7 @@ fn the_tables_of_the_reference_scenarios_stay_as_they_are() {
         ("stock-clients", &[length, limit, "hosts.viewers.count=4", "hosts.stock.count=4"]),
         ("uneven", &[length, limit, "hosts.slow.count=4", "hosts.fast.count=4"]),
         ("live", &[few, "limit=90s"]),
+        ("live-free-riders", &["hosts.viewers.count=6", "hosts.free-riders.count=2", "limit=90s"]),
     ];
     assert_eq!(small.map(|(name, _)| name), REFERENCES.map(|reference| reference.name));
     let tables =
@@ -324,23 +325,16 @@ fn free_riders_take_and_give_nothing() {
 }
 
 /// They wait when there is not enough for all, and it is of no use to say that one gave something.
-#[test]
-fn who_gives_nothing_waits_whatever_it_says() {
-    let stalled = |behaviour: &str| {
-        let behaviour = format!("hosts.free-riders.behaviour={behaviour:?}");
-        let set = [
-            "hosts.viewers.count=18",
-            "hosts.viewers.arrival.mean-gap=3s",
-            "hosts.free-riders.count=6",
-            "hosts.free-riders.arrival.mean-gap=8s",
-            "film.length=4min",
-            &behaviour,
-        ];
-        let plan = reference("free-riders", &set);
-        let results = results(&plan, 3, &[Policy::default()], 2);
-        println!("{results}");
-        [1, 2].map(|class| results.series[0].figures(Some(class))["stall_time_mean"].mean)
-    };
+/// Seconds that viewers stall, and those who behave like this.
+fn stalled(scenario: &str, seeds: usize, set: &[&str], behaviour: &str) -> [f64; 2] {
+    let behaviour = format!("hosts.free-riders.behaviour={behaviour:?}");
+    let plan = reference(scenario, &[set, &[&behaviour]].concat());
+    let results = results(&plan, seeds, &[Policy::default()], 2);
+    println!("{results}");
+    [1, 2].map(|class| results.series[0].figures(Some(class))["stall_time_mean"].mean)
+}
+
+fn lying_is_of_no_use(stalled: impl Fn(&str) -> [f64; 2]) {
     let [viewers, riders] = stalled("free-rider");
     assert!(riders > 2.0 * viewers, "{riders:.1} s and {viewers:.1} s");
     for liar in ["liar", "colluder"] {
@@ -350,6 +344,24 @@ fn who_gives_nothing_waits_whatever_it_says() {
             "{liar}: {liars:.1}, {riders:.1}, {viewers:.1} s"
         );
     }
+}
+
+#[test]
+fn who_gives_nothing_waits_whatever_it_says() {
+    let set = [
+        "hosts.viewers.count=18",
+        "hosts.viewers.arrival.mean-gap=3s",
+        "hosts.free-riders.count=6",
+        "hosts.free-riders.arrival.mean-gap=8s",
+        "film.length=4min",
+    ];
+    lying_is_of_no_use(|behaviour| stalled("free-riders", 3, &set, behaviour));
+}
+
+#[test]
+fn of_a_broadcast_who_gives_nothing_sees_little_whatever_it_says() {
+    let set = ["hosts.viewers.count=24", "hosts.free-riders.count=8", "limit=4min"];
+    lying_is_of_no_use(|behaviour| stalled("live-free-riders", 1, &set, behaviour));
 }
 
 /// A scenario with everything in it.

@@ -10,7 +10,7 @@ pub struct Reference {
 }
 
 /// All of them.
-pub const REFERENCES: [Reference; 9] = [
+pub const REFERENCES: [Reference; 10] = [
     Reference { name: "flash-crowd", text: include_str!("../../../gst-tests/scenarios/flash-crowd.toml") },
     Reference { name: "poisson", text: include_str!("../../../gst-tests/scenarios/poisson.toml") },
     Reference { name: "churn", text: include_str!("../../../gst-tests/scenarios/churn.toml") },
@@ -23,6 +23,10 @@ pub const REFERENCES: [Reference; 9] = [
     },
     Reference { name: "uneven", text: include_str!("../../../gst-tests/scenarios/uneven.toml") },
     Reference { name: "live", text: include_str!("../../../gst-tests/scenarios/live.toml") },
+    Reference {
+        name: "live-free-riders",
+        text: include_str!("../../../gst-tests/scenarios/live-free-riders.toml"),
+    },
 ];
 
 impl Reference {
