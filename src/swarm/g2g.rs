@@ -225,7 +225,7 @@ impl Torrent {
     /// There is nothing to ask a neighbour for as it invited us: it had better invite somebody else.
     pub(super) fn decline(&mut self, now: Instant, peer: PeerKey) {
         let (live, piece) = (self.live.is_some(), u64::from(self.pieces.geometry().piece_length()));
-        let Some(p) = self.peers.get_mut(peer) else { return };
+        let Some(p) = self.peers.get_mut(peer).filter(|p| p.g2g.speaks()) else { return };
         let bytes = if live { p.invitations().count() as u64 * piece } else { p.g2g.declines(now) };
         if bytes > 0 {
             p.accepts_no_more();
