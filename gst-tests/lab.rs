@@ -324,7 +324,6 @@ fn free_riders_take_and_give_nothing() {
     assert!(viewers["given_share"].mean > 0.3, "{results}");
 }
 
-/// They wait when there is not enough for all, and it is of no use to say that one gave something.
 /// Seconds that viewers stall, and those who behave like this.
 fn stalled(scenario: &str, seeds: usize, set: &[&str], behaviour: &str) -> [f64; 2] {
     let behaviour = format!("hosts.free-riders.behaviour={behaviour:?}");
@@ -334,6 +333,7 @@ fn stalled(scenario: &str, seeds: usize, set: &[&str], behaviour: &str) -> [f64;
     [1, 2].map(|class| results.series[0].figures(Some(class))["stall_time_mean"].mean)
 }
 
+/// They wait when there is not enough for all, and it is of no use to say that one gave something.
 fn lying_is_of_no_use(stalled: impl Fn(&str) -> [f64; 2]) {
     let [viewers, riders] = stalled("free-rider");
     assert!(riders > 2.0 * viewers, "{riders:.1} s and {viewers:.1} s");

@@ -28,22 +28,26 @@ pub fn run_alone(test: &str) {
     assert!(run.status.success(), "{}: {}", run.status, String::from_utf8_lossy(&said));
 }
 
+/// The entries of a folder that the system has of this process.
+fn own(what: &str) -> std::fs::ReadDir {
+    std::fs::read_dir(Path::new("/proc/self").join(what)).unwrap()
+}
+
 /// The names of this process's threads, and what its descriptors lead to.
 pub fn held() -> String {
-    let entries = |what: &str| std::fs::read_dir(Path::new("/proc/self").join(what)).unwrap().flatten();
-    let threads = entries("task").filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    let threads = own("task").flatten();
+    let threads = threads.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
     let threads: Vec<_> = threads.map(|name| name.trim_end().to_owned()).collect();
-    let files: Vec<_> = entries("fd").filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
+    let files: Vec<_> = own("fd").flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
     format!("{threads:?}, {files:?}")
 }
 
 /// Threads and descriptors of this process, once there are no more than `wanted` or no fewer come.
 pub fn settled(wanted: usize) -> usize {
-    let count = |what: &str| std::fs::read_dir(Path::new("/proc/self").join(what)).unwrap().count();
     let deadline = Instant::now() + GONE_WITHIN;
     let mut last = usize::MAX;
     loop {
-        let now = count("task") + count("fd");
+        let now = own("task").count() + own("fd").count();
         let rests = wanted == usize::MAX && now == last;
         if now <= wanted && wanted != usize::MAX || rests || Instant::now() > deadline {
             return now;

@@ -96,7 +96,7 @@ async fn on_worker<T: Send + 'static>(
 ) -> Option<T> {
     let (done, result) = tokio::sync::oneshot::channel();
     workers.run(move || {
-        // Nobody waits for it any more: whoever comes next is not to wait for it either.
+        // What nobody waits for any more is not to keep the next one waiting.
         if !done.is_closed() {
             let _ = done.send(work());
         }

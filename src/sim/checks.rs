@@ -322,8 +322,7 @@ impl Watch {
             Message::Extended { id: 0, payload } => {
                 let Ok(told) = ExtensionHandshake::decode(payload) else { return };
                 self.reqq = told.reqq.map_or(self.reqq, |reqq| reqq as usize);
-                let film = !matches!(matter, Matter::Live(_));
-                self.trades = film && told.id_of(g2g::NAME).is_some();
+                self.trades = !geometry.is_live() && told.id_of(g2g::NAME).is_some();
             }
             _ => {}
         }

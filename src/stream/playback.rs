@@ -204,10 +204,13 @@ impl Playback {
     /// and before it does, always. (Who had answered first may have lagged itself.)
     pub fn lags_too_much(&self, now: Instant, lag: Duration) -> bool {
         let Some(live) = self.live else { return false };
-        // Who has begun to take what comes, however slowly, was only hooked in too far behind if it lagged then.
-        let since = self.taken_since().filter(|_| self.tally.start_up.is_none());
-        let lag = lag.saturating_sub(since.map_or(Duration::ZERO, |since| now - since));
-        let most = if self.tally.start_up.is_some() { live.viewing.max_lag } else { Some(LAG_AT_START) };
+        let (lag, most) = if self.tally.start_up.is_some() {
+            (lag, live.viewing.max_lag)
+        } else {
+            // Who has begun to take what comes, however slowly, was only hooked in too far behind if it lagged then.
+            let since = self.taken_since().map_or(Duration::ZERO, |since| now - since);
+            (lag.saturating_sub(since), Some(LAG_AT_START))
+        };
         // Nearer than its buffer it would only lag again.
         most.is_some_and(|most| lag > most.max(self.start_buffer * 2))
     }

@@ -1,4 +1,5 @@
-//! Neighbours in a film's swarm that speak [`sw_g2g`](crate::wire::g2g): what they tell and hear.
+//! Neighbours that speak [`sw_g2g`](crate::wire::g2g): what they tell and hear. Those in a film's swarm *trade*. (In a
+//! broadcast they [invite](super::invite), too, decline, and name those who gave them something.)
 //!
 //! Nobody of them waits for a slot. Who has room on its way out invites a neighbour ([`offer`](super::offer)), who may
 //! then ask for as much as it sends in a [turn](super::turns): of the piece that it was invited to, or of what it needs
@@ -188,13 +189,15 @@ impl Torrent {
             return;
         }
         self.on_givers(peer, &told.givers);
-        match (self.live.is_some(), told.declined) {
-            (true, Some(bytes)) => self.on_live_declined(now, peer, u64::from(bytes)),
-            (true, None) => {}
-            (false, _) => self.on_trader(now, peer, &told),
+        if let Some(bytes) = told.declined {
+            self.on_declined(now, peer, u64::from(bytes));
+        }
+        if self.trades() {
+            self.on_trader(now, peer, &told);
         }
     }
 
+    /// What only those tell who trade.
     fn on_trader(&mut self, now: Instant, peer: PeerKey, told: &Told) {
         let Some(p) = self.peers.get_mut(peer) else { return };
         if let Some(wants) = &told.wants {
@@ -217,14 +220,11 @@ impl Torrent {
             }
         }
         p.g2g.length = told.turn.map(u64::from).or(p.g2g.length);
-        if let Some(bytes) = told.declined {
-            self.on_declined(now, peer, u64::from(bytes));
-        }
     }
 
     /// There is nothing to ask a neighbour for as it invited us: it had better invite somebody else.
     pub(super) fn decline(&mut self, now: Instant, peer: PeerKey) {
-        let (live, piece) = (self.live.is_some(), u64::from(self.pieces.geometry().piece_length()));
+        let (live, piece) = (self.live.is_some(), self.whole(1));
         let Some(p) = self.peers.get_mut(peer).filter(|p| p.g2g.speaks()) else { return };
         let bytes = if live { p.invitations().count() as u64 * piece } else { p.g2g.declines(now) };
         if bytes > 0 {

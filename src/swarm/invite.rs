@@ -221,14 +221,19 @@ impl Torrent {
         }
     }
 
-    /// A neighbour has, or gets from somebody else, what it was invited to.
-    pub(super) fn on_live_declined(&mut self, now: Instant, peer: PeerKey, bytes: u64) {
+    /// A neighbour does not want so many of the bytes that it was invited to ask for.
+    pub(super) fn on_declined(&mut self, now: Instant, peer: PeerKey, bytes: u64) {
+        let film = self.trades();
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let bytes = if film { bytes.min(p.uploads.credit.left(now)) } else { bytes };
+        p.uploads.credit.spend(bytes);
+        p.uploads.rests = Some(now + DECLINED);
         let pieces = self.invites.declined(peer, bytes);
-        if let Some(p) = self.peers.get_mut(peer) {
+        if !film {
+            // It has them, or gets them from somebody else.
             p.uploads.promised.extend(pieces);
-            p.uploads.rests = Some(now + DECLINED);
-            self.invites.look = true;
         }
+        self.invites.look = true;
     }
 
     /// Those who have not come when they were invited have to rest, and lose what they were promised.

@@ -179,7 +179,7 @@ impl Forwarding {
     }
 }
 
-/// How long somebody can wait longer who has so many votes where so many are usual.
+/// How long somebody can wait longer who has so many votes where so many are usual, and could wait so long before.
 fn handicap(votes: u64, usual: u64, before: Duration) -> Duration {
     if votes * ENOUGH >= usual.max(FEWEST) {
         return Duration::ZERO;

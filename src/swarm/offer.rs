@@ -35,8 +35,6 @@ const AHEAD: Duration = Duration::from_millis(500);
 const LEAST_AHEAD: u64 = 3;
 /// What was promised can be asked for within this time.
 const WELCOME: Duration = Duration::from_millis(1_500);
-/// Who declined is not invited again for this time.
-const DECLINED: Duration = Duration::from_millis(100);
 /// A guest is expected to take what it took lately in this time.
 const LATELY: Duration = Duration::from_millis(500);
 /// Invitations of a neighbour at a time at least, and where there are hardly others.
@@ -97,16 +95,6 @@ impl Torrent {
         }
         self.uplink.takes(peer);
         false
-    }
-
-    /// A neighbour does not want so many of the bytes that it was invited to ask for.
-    pub(super) fn on_declined(&mut self, now: Instant, peer: PeerKey, bytes: u64) {
-        let Some(p) = self.peers.get_mut(peer) else { return };
-        let bytes = bytes.min(p.uploads.credit.left(now));
-        p.uploads.credit.spend(bytes);
-        p.uploads.rests = Some(now + DECLINED);
-        self.invites.declined(peer, bytes);
-        self.invites.look = true;
     }
 
     /// Invites as many neighbours as can be served soon.

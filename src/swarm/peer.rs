@@ -142,7 +142,7 @@ pub struct Peer {
     pub choked: bool,
     /// What it says of a live broadcast.
     pub live: PeerLive,
-    /// What it says of a film.
+    /// What it says in `sw_g2g`.
     pub g2g: PeerG2g,
     /// To whom it gives.
     pub forwarding: Forwarding,

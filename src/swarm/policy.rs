@@ -32,8 +32,8 @@
 //!    to the one of which there are *fewest copies for its place*: copies (those under way count) are counted in
 //!    doublings, log2(copies + 1), and a piece that is twice as far behind as what is played soon is as good without
 //!    a copy as the first one is with one at every neighbour.
-//! 4. **Whom.** Who can wait least, in steps of six seconds: the time of what lies in front of its playhead (who does not
-//!    play can wait longest), and three seconds for each doubling of those who could give it the same, and its
+//! 4. **Whom.** Who can wait least, in steps of six seconds: the time of what lies in front of its playhead (who does
+//!    not play can wait longest), and three seconds for each doubling of those who could give it the same, and its
 //!    handicap (`ledger`) if it passes on nothing. Of those who can wait equally long: whom we can give the first
 //!    piece that it lacks; who has got least, in steps of a MiB; of whose piece there are fewest copies; then by lot.
 //! 5. **Asking.** An invited viewer asks for what a reader waits for; what was begun; what it is invited to, as long as
@@ -42,8 +42,8 @@
 //! 6. **Sending.** One turn after the other, 50 ms of the uplink at a time: the first copy can be passed on while the
 //!    second one is on its way. Other clients are repaid what they gave; an eighth of what those get that trade comes on
 //!    top, and what nobody else wants (`dues`).
-//! 7. **The ledger.** Each names those who gave it 64 KiB in the last minute. Who has less than a quarter of the votes for
-//!    each chance that the best quarter of our neighbours has waits up to a minute longer (`ledger`).
+//! 7. **The ledger.** Each names those who gave it 64 KiB in the last minute. Who has less than a quarter of the votes
+//!    for each chance that the best quarter of our neighbours has waits up to a minute longer (`ledger`).
 //!
 //! The reader's side of it, which are the sets to be played soon (h is ten seconds, µ four), is in
 //! [`playback`](crate::stream::playback); when a player may start, in [`start`](crate::stream::start).
@@ -52,14 +52,14 @@
 //!
 //! Everybody plays the same at about the same time, and what is new has to be with all within seconds. So a new piece is
 //! *news* for five seconds: who has it invites to it, the piece with fewest copies first and the neighbour that lacks
-//! most news, those who pass on nothing last (`invite`). What is needed within a third of the buffer may
-//! be asked for without an invitation, and is turned down at once where it could not be sent within two seconds
+//! most news, those who pass on nothing last (`invite`). What is needed within a third of the buffer
+//! may be asked for without an invitation, and is turned down at once where it could not be sent within two seconds
 //! (`live_serve`). Pieces are given whole, invited and uninvited ones in turn.
 //!
 //! # What was tried and given up
 //!
-//! Slots for neighbours that trade: uplinks stand still while those in the slots have nothing to ask for. Pieces in order
-//! from a seed: all have the same. Playheads alone: newcomers are served for ever, to whom anybody could give the
+//! Slots for neighbours that trade: uplinks stand still while those in the slots have nothing to ask for. Pieces in
+//! order from a seed: all have the same. Playheads alone: newcomers are served for ever, to whom anybody could give the
 //! beginning. Turns as long as a time on all uplinks: they are less than a piece on most, and leave nothing to pass on.
 
 use std::fmt;

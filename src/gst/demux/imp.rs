@@ -127,7 +127,6 @@ impl SwarmDemux {
                 gst::warning!(CAT, imp = self, "{} does not start", element.name());
             }
         }
-        drop(door);
         Ok(())
     }
 
